@@ -1,0 +1,68 @@
+"""Recognising a mistake: do the student's answers to a failed check equal those of a listed mistake?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dlgrade.course.compare import Wrong
+from dlgrade.course.spec import Check, Mistake
+from dlgrade.grading.student import LocalStudent, StudentFailure
+from dlgrade.sandbox.protocol import Handle
+from dlgrade.sandbox.session import Call, Reply, Source
+
+RTOL, ATOL = 1e-6, 1e-9
+
+Transcript = Sequence[tuple[Call, Reply]]
+
+
+def recognise(
+    check: Check, drawn: Any, transcript: Transcript, mistakes: Sequence[Mistake], source: Source, code: Any
+) -> Mistake | None:
+    """The first mistake that fails the check with the same answers, or None. `source` and `code` are the solution's."""
+    if not transcript or any(reply.status in ("timeout", "crashed", "lost") for _, reply in transcript):
+        return None
+    for mistake in mistakes:
+        made = LocalStudent(source, code, mistake.replaces)
+        try:
+            check.run(made, drawn)
+        except (Wrong, StudentFailure):
+            if same_answers(transcript, made.transcript):
+                return mistake
+        except Exception:  # a mistake so broken that a check cannot read its answers explains nothing
+            continue
+    return None
+
+
+def same_answers(one: Transcript, other: Transcript) -> bool:
+    """Whether two runs of a check got the same replies, call by call."""
+    if len(one) != len(other):
+        return False
+    return all(_same_reply(a, b) for (_, a), (_, b) in zip(one, other, strict=True))
+
+
+def _same_reply(one: Reply, other: Reply) -> bool:
+    if one.status != other.status or (other.changed and one.changed != other.changed):
+        return False
+    if one.status == "error":
+        return one.detail.get("type") == other.detail.get("type")
+    return same_value(one.value, other.value)
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two answers are equal to about six digits, in value and structure."""
+    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
+        return len(one) == len(other) and all(same_value(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, dict) or isinstance(other, dict):
+        if not (isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys()):
+            return False
+        return all(same_value(value, other[key]) for key, value in one.items())
+    if one is None or other is None or isinstance(one, (str, bytes, Handle)) or isinstance(other, (str, bytes, Handle)):
+        return type(one) is type(other) and (isinstance(one, Handle) or one == other)
+    try:
+        a, b = np.asarray(one), np.asarray(other)
+        return a.shape == b.shape and bool(np.allclose(a, b, rtol=RTOL, atol=ATOL, equal_nan=True))
+    except (TypeError, ValueError, OverflowError):
+        return False

@@ -1,0 +1,204 @@
+"""A result for somebody at a terminal: the score, where it comes from, what went wrong and how to go on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from dlgrade.grading.results import ChapterResult, CheckResult, CourseResult, ExerciseResult
+from dlgrade.report.parts import (
+    STATUS_LABELS,
+    Result,
+    alike,
+    next_exercise,
+    passed,
+    printed_title,
+    skipped,
+    untouched,
+    wrong,
+)
+from dlgrade.report.safe import head, one_line, tail, visible
+from dlgrade.report.terminal import Paint, bar, cells, clip, clip_left, painter, wrap
+
+SYMBOLS = {"passed": "✓", "partial": "◐", "failed": "✗", "missing": "·"}
+STYLES = {"passed": "green", "partial": "blue", "failed": "red", "missing": "dim"}
+
+# A line of a message that begins with one of these labels is half of a comparison.
+EXPECTED = re.compile(r"\s*(?:expected|should be)(?::\s*|\s{2,})", re.IGNORECASE)
+GOT = re.compile(r"\s*(?:got|yours|your answer|returned)(?::\s*|\s{2,})", re.IGNORECASE)
+
+_BAR = 10
+
+
+def render(result: Result, *, color: bool, width: int = 80) -> str:
+    """The report in at most `width` columns (held between 60 and 100), without any escape code unless `color`.
+
+    What a student's code said stands behind a gutter, its control characters written out, so that it can neither steer
+    the terminal nor pass for the grader's own words.
+    """
+    paint, width = painter(color), max(60, min(width, 100))
+    if isinstance(result, CourseResult):
+        lines = [*_course(paint, width, result)]
+    else:
+        lines = [*_chapter(paint, width, result)]
+    return "\n".join([*lines, "", _last_line(paint, result)]) + "\n"
+
+
+def _course(paint: Paint, width: int, course: CourseResult) -> Iterator[str]:
+    chapters = course.chapters
+    yield from _title(paint, width, f"{len(chapters)} chapters", course.score, course.max_score)
+    yield ""
+    titles = [one_line(f"{c.chapter}  {c.title}") for c in chapters]
+    column = min(max(map(cells, titles), default=0), width - 42)
+    for chapter, title in zip(chapters, titles, strict=True):
+        status = _chapter_status(chapter)
+        note = "could not be run" if chapter.problem else "not begun" if untouched(chapter) else ""
+        yield _row(paint, column, status, title, chapter.score, chapter.max_score, note)
+    for chapter in chapters:
+        if not chapter.full_marks and not untouched(chapter):
+            yield from ["", "", *_chapter(paint, width, chapter)]
+
+
+def _chapter(paint: Paint, width: int, chapter: ChapterResult) -> Iterator[str]:
+    yield from _title(paint, width, f"{chapter.chapter}  {chapter.title}", chapter.score, chapter.max_score)
+    yield paint("dim", _meta(chapter, width))
+    yield ""
+    if chapter.problem:
+        yield paint("bold red", "The file could not be run.")
+        yield from _behind_gutter(paint, width, "  ", head(chapter.problem))
+        yield from _printed(paint, width, "  ", chapter.stdout)
+        return
+    column = min(max((cells(e.name) for e in chapter.exercises), default=0), width - 42)
+    for e in chapter.exercises:
+        yield _row(paint, column, e.status, e.name, e.score, e.max_score, _note(e))
+    if not chapter.full_marks:
+        if missing := [*_missing(width, chapter)]:
+            yield from ["", *missing]
+        yield from _printed(paint, width, "  ", chapter.stdout)
+    for e in chapter.exercises:
+        if e.status in ("partial", "failed"):
+            yield from ["", *_exercise(paint, width, e)]
+
+
+def _title(paint: Paint, width: int, title: str, score: int, max_score: int) -> Iterator[str]:
+    points = f"{score} / {max_score}"
+    left = clip(one_line(title), width - cells(points) - 2)
+    yield paint("bold", left) + " " * (width - cells(left) - cells(points)) + paint("bold", points)
+    done, rest = bar(score, max_score, width)
+    yield paint("green" if score == max_score else "blue", done) + paint("dim", rest)
+
+
+def _meta(chapter: ChapterResult, width: int) -> str:
+    seed = f"seed {chapter.seed}" + (f" ({chapter.seed_fingerprint})" if chapter.seed_fingerprint else "")
+    facts = f" · {seed} · {chapter.sandbox} · {chapter.duration_s:.2f} s"
+    return clip_left(one_line(chapter.file), width - cells(facts)) + facts
+
+
+def _row(paint: Paint, column: int, status: str, name: str, score: int, max_score: int, note: str) -> str:
+    style = STYLES[status]
+    done, rest = bar(score, max_score, _BAR)
+    label = clip(one_line(name), column)
+    line = f"  {paint(style, SYMBOLS[status])} {label}{' ' * (column - cells(label))}  "
+    line += f"{paint(style, done)}{paint('dim', rest)}  {score:>3} / {max_score:<3}"
+    return (f"{line}  {paint('dim', note)}" if note else line).rstrip()
+
+
+def _chapter_status(chapter: ChapterResult) -> str:
+    if chapter.full_marks:
+        return "passed"
+    return "missing" if untouched(chapter) else "partial" if chapter.score else "failed"
+
+
+def _note(exercise: ExerciseResult) -> str:
+    if exercise.status == "missing":
+        return STATUS_LABELS["missing"]
+    return f"{len(passed(exercise))} of {len(exercise.checks)} checks"
+
+
+def _missing(width: int, chapter: ChapterResult) -> Iterator[str]:
+    """What the grader says of exercises not begun, beyond that; when none is begun, only of the first."""
+    exercises = [e for e in chapter.exercises if e.status == "missing"]
+    for exercise in exercises[:1] if untouched(chapter) else exercises:
+        for message in dict.fromkeys(one_line(c.message) for c in exercise.checks):
+            if message and message != STATUS_LABELS["missing"]:
+                said = message if exercise.name in message else f"{exercise.name}: {message}"
+                yield from (f"  {line}" for line in wrap(f"· {said}", width - 2, hang=2))
+
+
+def _exercise(paint: Paint, width: int, exercise: ExerciseResult) -> Iterator[str]:
+    points = f"{exercise.score} / {exercise.max_score}"
+    rule = "─" * (width - cells(exercise.name) - cells(points) - 2)
+    yield f"{paint('bold', exercise.name)} {paint('dim', rule)} {paint('bold', points)}"
+    advised: set[str] = set()
+    for checks in alike(wrong(exercise)):
+        yield from _wrong_checks(paint, width, checks, repeated=checks[0].mistake in advised)
+        advised.add(checks[0].mistake)
+    if rest := skipped(exercise):
+        names = ", ".join(one_line(c.name) for c in rest)
+        yield ""
+        yield from (f"  {line}" for line in wrap(f"· skipped until these pass: {names}", width - 2, hang=2))
+    if good := passed(exercise):
+        yield ""
+        yield f"  {paint('green', '✓')} {len(good)} other check{'s' if len(good) > 1 else ''} passed"
+    yield from _printed(paint, width, "  ", exercise.stdout)
+
+
+def _wrong_checks(paint: Paint, width: int, checks: list[CheckResult], *, repeated: bool) -> Iterator[str]:
+    first = checks[0]
+    label = STATUS_LABELS[first.status]
+    yield ""
+    for check in checks:
+        points = f"{check.score} / {check.max_score}"
+        suffix = f": {label}" if label else ""
+        name = clip(one_line(check.name), width - cells(suffix) - cells(points) - 6)
+        gap = " " * (width - cells(name) - cells(suffix) - cells(points) - 4)
+        yield f"  {paint('red', '✗')} {paint('bold', name)}{suffix}{gap}{points}"
+    if first.message:
+        yield from _behind_gutter(paint, width, "    ", head(first.message))
+    if first.mistake:
+        lead = "The same mistake" if repeated else "Recognised mistake"
+        yield paint("bold magenta", f"    ▶ {lead}: {one_line(first.mistake)}")
+    if first.advice and not (first.mistake and repeated):
+        for paragraph in visible(first.advice).split("\n"):
+            yield from (f"      {line}" for line in wrap(paragraph, width - 6))
+
+
+def _printed(paint: Paint, width: int, indent: str, stdout: str) -> Iterator[str]:
+    text, cut = tail(stdout)
+    if text:
+        yield ""
+        yield f"{indent}{printed_title(cut)}"
+        yield from _behind_gutter(paint, width, indent, text)
+
+
+def _behind_gutter(paint: Paint, width: int, indent: str, text: str) -> Iterator[str]:
+    """Harmless text wrapped behind a bar, continued lines hanging, the two halves of a comparison coloured."""
+    for line in text.split("\n"):
+        style, label = _half(line)
+        hang = label or len(line) - len(line.lstrip()) + 2
+        for part in wrap(line, width - len(indent) - 2, hang):
+            yield f"{indent}{paint('dim', '│')} {paint(style, part)}".rstrip()
+
+
+def _half(line: str) -> tuple[str, int]:
+    """The style of a line of a comparison and the width of its label; of any other line, no style and 0."""
+    for style, pattern in (("green", EXPECTED), ("red", GOT)):
+        if match := pattern.match(line):
+            return style, match.end()
+    return "", 0
+
+
+def _last_line(paint: Paint, result: Result) -> str:
+    if result.full_marks:
+        return paint("bold green", f"All {result.max_score} points." if result.max_score else "Nothing was checked.")
+    if isinstance(result, CourseResult):
+        open_chapters = [c for c in result.chapters if not c.full_marks]
+        chapter = next((c for c in open_chapters if not untouched(c)), open_chapters[0])
+    else:
+        chapter = result
+    exercise = next_exercise(chapter)
+    if chapter.problem or exercise is None:
+        return f"Next: make the file run, then {paint('bold', f'dlgrade check {chapter.chapter}')}"
+    verb = "write" if exercise.status == "missing" else "fix"
+    hint = paint("bold", f"dlgrade hint {chapter.chapter} {exercise.name}")
+    return f"Next: {verb} {exercise.name}. Stuck? {hint}"

@@ -1,0 +1,277 @@
+"""The student's process: runs the student's code and answers calls with plain data.
+
+It knows no expected value, no seed and no check. Everything here can be subverted by the code it runs, so nothing that
+it sends is believed: the grader treats each reply as a claim about an answer, and decides alone.
+
+Messages in: `load` (source to run) and `call`. Messages out: one `reply` a message, `callback` while a call runs,
+and `stdout` as the student's code prints. Only the standard library, NumPy and the wire format are imported.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import inspect
+import linecache
+import os
+import socket
+import sys
+import time
+import types
+import warnings
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from dlgrade.sandbox.protocol import HEAD, Handle, NotPlain, decode, encode, frame, frame_length
+
+MAX_TEXT = 64 * 1024
+MAX_MESSAGE = 2000
+MAX_TRACE = 8
+FLUSH_CHARS = 2048
+FLUSH_SECONDS = 0.1
+
+
+class Channel:
+    """Framed messages over a descriptor or socket, with a queue for those that arrive while a callback is awaited."""
+
+    def __init__(self, end: int | socket.socket) -> None:
+        # A descriptor is read and written as a file: behind the walls the socket calls are gone.
+        if isinstance(end, int):
+            self.read, self.write = functools.partial(os.read, end), functools.partial(os.write, end)
+        else:
+            self.read, self.write = end.recv, end.send
+        self.waiting: deque[bytes] = deque()
+
+    def _read(self, count: int) -> bytes:
+        parts = []
+        while count:
+            part = self.read(min(count, 1 << 20))
+            if not part:
+                os._exit(0)
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def receive(self) -> bytes:
+        return self._read(frame_length(self._read(HEAD)))
+
+    def send(self, message: dict[str, Any], where: str = "it") -> None:
+        data = memoryview(frame(encode(message, where=where, student=True)))
+        while data:
+            data = data[self.write(data) :]
+
+
+class Output:
+    """What the student's code prints, sent on in small pieces and cut after `MAX_TEXT` characters a call."""
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.begin()
+
+    def begin(self) -> None:
+        self.pending: list[str] = []
+        self.pending_chars = 0
+        self.left = MAX_TEXT
+        self.sent_at = time.monotonic()
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if self.left > 0:
+            piece = text[: self.left]
+            self.left -= len(piece)
+            self.pending.append(piece if self.left else piece + "\n[more output was dropped]\n")
+            self.pending_chars += len(piece)
+            if self.pending_chars >= FLUSH_CHARS or time.monotonic() - self.sent_at > FLUSH_SECONDS:
+                self.flush()
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if self.pending:
+            text, self.pending, self.pending_chars = "".join(self.pending), [], 0
+            self.sent_at = time.monotonic()
+            self.channel.send({"do": "stdout", "text": text})
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        raise OSError("standard output is captured")
+
+
+def _trace(error: BaseException, filename: str) -> list[tuple[int, str]]:
+    """The student's own lines that an error came through, innermost last: `(line, function)`."""
+    lines: list[tuple[int, str]] = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if code.co_filename == filename:
+            lines.append((traceback.tb_lineno, code.co_name))
+        traceback = traceback.tb_next
+    return lines[-MAX_TRACE:]
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)[:MAX_MESSAGE]
+    except BaseException:
+        return ""
+
+
+def _error_reply(error: BaseException, filename: str) -> dict[str, Any]:
+    kind = type(error)
+    reply = {
+        "status": "missing" if isinstance(error, NotImplementedError) else "error",
+        "type": kind.__name__[:200],
+        "builtin": getattr(builtins, kind.__name__, None) is kind,
+        "message": _text_of(error),
+        "trace": _trace(error, filename),
+    }
+    if isinstance(error, SyntaxError) and error.filename == filename:
+        reply["message"] = str(error.msg)[:MAX_MESSAGE]
+        reply["trace"] = [(error.lineno or 0, "<module>")]
+    return reply
+
+
+class Worker:
+    """One submission: its namespace, the values kept for it, and the channel to the grader."""
+
+    def __init__(self, end: int | socket.socket) -> None:
+        self.channel = Channel(end)
+        self.output = Output(self.channel)
+        self.namespace: dict[str, Any] = {}
+        self.filename = ""
+        self.kept: dict[int, Any] = {}
+        self.next_handle = 0
+
+    def serve(self) -> None:
+        """Answer messages until the grader closes the channel."""
+        sys.stdout = sys.stderr = self.output  # type: ignore[assignment]
+        while True:
+            data = self.channel.waiting.popleft() if self.channel.waiting else self.channel.receive()
+            message = decode(data, specials=self.special)
+            self.output.begin()
+            reply = self.load(message) if message["do"] == "load" else self.call(message)
+            self.output.flush()
+            self.channel.send({"do": "reply", "id": message["id"], **reply})
+
+    def special(self, kind: str, content: Any) -> Any:
+        if kind == "handle":
+            return self.kept[content]
+        if kind == "function":
+            return self.find(content)
+        return self.callback(*content)
+
+    def find(self, name: str) -> Any:
+        found: Any = self.namespace
+        for part in name.split("."):
+            found = found[part] if found is self.namespace else getattr(found, part)
+        return found
+
+    def callback(self, id: int, name: str) -> Any:
+        def function(*args: Any, **kwargs: Any) -> Any:
+            try:
+                self.channel.send({"do": "callback", "id": id, "args": args, "kwargs": kwargs}, where=f"{name}'s argument")
+            except NotPlain as error:
+                raise TypeError(f"{name} was called with {error.what}") from None
+            while True:
+                message = decode(data := self.channel.receive(), specials=self.special)
+                if message["do"] == "callback":
+                    break
+                self.channel.waiting.append(data)
+            if "error" in message:
+                raise ValueError(message["error"])
+            return message["value"]
+
+        function.__name__ = function.__qualname__ = name
+        return function
+
+    def load(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Run the source as a module. A notebook's cells run one by one, and a failing cell does not stop the next."""
+        self.filename, self.next_handle = message["filename"], message["first_handle"]
+        module = types.ModuleType(message["module"])
+        module.__file__ = self.filename
+        sys.modules[module.__name__] = module
+        self.namespace = module.__dict__
+        linecache.cache[self.filename] = (0, None, message["source"].splitlines(True), self.filename)
+        failed: dict[str, Any] | None = None
+        for cell in message["cells"]:
+            try:
+                exec(compile(cell, self.filename, "exec", dont_inherit=True), self.namespace)
+            except BaseException as error:
+                failed = failed or _error_reply(error, self.filename)
+        names = [n for n, v in list(self.namespace.items())[:2000] if callable(v) and type(n) is str and n[:2] != "__"]
+        np_is_numpy = self.namespace.get("np", np) is np
+        return {"status": "ok", "failed": failed, "names": names, "np_is_numpy": np_is_numpy}
+
+    def call(self, message: dict[str, Any]) -> dict[str, Any]:
+        name, args, kwargs = message["function"], message["args"], message["kwargs"]
+        try:
+            target = self.find(name) if message["on"] is None else getattr(message["on"], name)
+        except (KeyError, AttributeError):
+            return {"status": "missing", "absent": True}
+        if not callable(target):
+            return {"status": "missing", "type": type(target).__name__}
+        before = [self.encoded(value) for value in (*args, *kwargs.values())]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                value = target(*args, **kwargs)
+            except BaseException as error:
+                return self.failed(error, target, args, kwargs)
+        changed = [i for i, value in enumerate((*args, *kwargs.values())) if self.encoded(value) != before[i]]
+        warned = [str(w.message)[:200] for w in caught[:8]]
+        try:
+            plain = self.plain(value, message["keep"])
+            encode(plain, where="the result", student=True)
+        except NotPlain as error:
+            return {"status": "refused", "where": error.where, "what": error.what}
+        return {"status": "ok", "value": plain, "changed": changed, "warned": warned}
+
+    def failed(self, error: BaseException, target: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+        reply = _error_reply(error, self.filename)
+        if isinstance(error, TypeError) and not reply["trace"]:
+            try:
+                signature = inspect.signature(target)
+            except (TypeError, ValueError):
+                return reply
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError:
+                reply["signature"] = str(signature)[:300]
+        return reply
+
+    def encoded(self, value: Any) -> bytes | None:
+        """The bytes of an argument, to see whether a call changed it; None for what does not travel."""
+        try:
+            return encode(value, student=True)
+        except (NotPlain, RecursionError):
+            return None
+
+    def plain(self, value: Any, keep: Any) -> Any:
+        """The answer with the parts to keep replaced by handles: True keeps all of it, a tuple its items."""
+        if keep is True:
+            return self.keep(value)
+        if keep and type(value) in (tuple, list):
+            return type(value)(self.keep(item) if i in keep else item for i, item in enumerate(value))
+        return value
+
+    def keep(self, value: Any) -> Handle:
+        self.next_handle += 1
+        self.kept[self.next_handle] = value
+        return Handle(self.next_handle)
+
+
+def serve(end: int | socket.socket) -> None:
+    """Answer the grader over `end` until it closes the channel; the process ends there."""
+    builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
+    Worker(end).serve()
