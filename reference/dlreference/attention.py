@@ -47,13 +47,12 @@ def masked_softmax(scores: ArrayLike, mask: ArrayLike | None = None) -> Array:
 
 
 class AttentionCache(NamedTuple):
-    """Inputs, weights (..., Tq, Tk) and output of `attention_forward`."""
+    """Inputs and weights (..., Tq, Tk) of `attention_forward`."""
 
     q: Array
     k: Array
     v: Array
     weights: Array
-    out: Array
     scale: float
 
 
@@ -76,20 +75,15 @@ def attention_forward(
     if bias is not None:
         scores = scores + as_float(bias)
     weights = masked_softmax(scores, mask)
-    out = weights @ v
-    return out, AttentionCache(q, k, v, weights, out, scale)
+    return weights @ v, AttentionCache(q, k, v, weights, scale)
 
 
 def attention_backward(dout: ArrayLike, cache: AttentionCache) -> tuple[Array, Array, Array]:
-    """Gradients (dq, dk, dv) for dout (..., Tq, dv).
-
-    The softmax Jacobian needs the row sums of dweights * weights; they equal those of dout * out, which is smaller.
-    """
+    """Gradients (dq, dk, dv) for dout (..., Tq, dv)."""
     dout = as_float(dout)
-    q, k, v, weights, out, scale = cache
-    dscores = dout @ np.swapaxes(v, -1, -2)
-    dscores -= (dout * out).sum(axis=-1, keepdims=True)
-    dscores *= weights
+    q, k, v, weights, scale = cache
+    # A masked weight is 0, and so is its gradient: the mask needs no second look.
+    dscores = softmax_backward(dout @ np.swapaxes(v, -1, -2), weights)
     dv = np.swapaxes(weights, -1, -2) @ dout
     return scale * (dscores @ k), np.swapaxes(dscores, -1, -2) @ (scale * q), dv
 

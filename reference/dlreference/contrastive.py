@@ -30,11 +30,6 @@ def normalize_rows_backward(dout: ArrayLike, unit: Array, norm: Array) -> Array:
     return (dout - unit * (unit * dout).sum(axis=-1, keepdims=True)) / norm
 
 
-def cosine_similarity(a: ArrayLike, b: ArrayLike) -> Array:
-    """Cosine of the angle between rows of equal index: a, b (..., d) -> (...)."""
-    return np.asarray((normalize_rows(a)[0] * normalize_rows(b)[0]).sum(axis=-1))
-
-
 def nt_xent(z: ArrayLike, temperature: float = 0.5) -> tuple[float, Array]:
     """NT-Xent loss of 2N embeddings, rows i and i + N being two views of one sample; gradient (2N, d).
 

@@ -14,8 +14,9 @@ import numpy as np
 from dlreference.activations import activation as find_activation
 from dlreference.activations import d_leaky_relu, leaky_relu
 from dlreference.arrays import Array, ArrayLike, Params, as_float
+from dlreference.attention import masked_softmax
 from dlreference.linear import linear_backward, linear_forward
-from dlreference.losses import softmax, softmax_backward
+from dlreference.losses import softmax_backward
 
 Aggregation = Literal["mean", "sum", "max"]
 
@@ -164,7 +165,7 @@ def gat_layer_forward(
     a_self, a_neighbour = as_float(a_self), as_float(a_neighbour)
     h, _ = linear_forward(x, W)
     scores = (h @ a_self)[:, None] + (h @ a_neighbour)[None, :]
-    attention = softmax(np.where(neighbourhood(adjacency), leaky_relu(scores, slope), -np.inf))
+    attention = masked_softmax(leaky_relu(scores, slope), neighbourhood(adjacency))
     return attention @ h, GATCache(x, W, a_self, a_neighbour, h, scores, attention, slope)
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from dlreference.activations import d_relu, relu
 from dlreference.arrays import Array, ArrayLike, as_float
 
 Scheme = Callable[[int, int, np.random.Generator], Array]
@@ -107,7 +108,7 @@ def forward_second_moments(x: ArrayLike, weights: list[Array]) -> Array:
     a = as_float(x)
     moments = [np.mean(a**2)]
     for W in weights:
-        a = np.maximum(a @ W.T, 0.0)
+        a = relu(a @ W.T)
         moments.append(np.mean(a**2))
     return np.array(moments)
 
@@ -119,14 +120,14 @@ def backward_second_moments(x: ArrayLike, weights: list[Array], dout: ArrayLike)
     gradient at the output of layer l, entry 0 that at x. Weights of variance 2 / fan_out keep it.
     """
     a = as_float(x)
-    active = []
+    slopes = []
     for W in weights:
         z = a @ W.T
-        active.append(z > 0)
-        a = np.maximum(z, 0.0)
+        slopes.append(d_relu(z))
+        a = relu(z)
     da = as_float(dout)
     moments = [np.mean(da**2)]
-    for W, mask in zip(reversed(weights), reversed(active), strict=True):
-        da = (da * mask) @ W
+    for W, slope in zip(reversed(weights), reversed(slopes), strict=True):
+        da = (da * slope) @ W
         moments.append(np.mean(da**2))
     return np.array(moments[::-1])

@@ -3,9 +3,8 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-
 from dlreference import cartpole
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 
 def hand_rule(state):

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dlreference import contrastive
+from dlreference.embeddings import cosine_similarity
 
 
 def close(ours, theirs, rtol=1e-10, atol=1e-12):
@@ -134,7 +135,7 @@ def test_triplet_loss_value_and_three_gradients(rng, batch, margin):
 def test_triplet_loss_mixes_active_and_satisfied_triplets(rng):
     a, p, n = rng.normal(size=(3, 9, 5))
     _, da, _, _ = contrastive.triplet_loss(a, p, n, 0.2)
-    active = contrastive.cosine_similarity(a, n) + 0.2 > contrastive.cosine_similarity(a, p)
+    active = cosine_similarity(a, n) + 0.2 > cosine_similarity(a, p)
     assert 0 < active.sum() < 9
     np.testing.assert_array_equal(np.any(da != 0, axis=1), active)
 
@@ -145,10 +146,15 @@ def test_triplet_loss_at_the_margin_has_no_gradient():
     assert not np.any(grads)
 
 
-def test_cosine_similarity_of_a_zero_vector_is_zero(rng):
-    a, b = rng.normal(size=(2, 3, 4))
-    a[1] = 0.0
-    close(contrastive.cosine_similarity(a, b), F.cosine_similarity(torch.tensor(a), torch.tensor(b)))
+def test_normalize_rows_forward_and_backward_with_a_zero_row(rng):
+    x, dout = rng.normal(size=(2, 3, 4))
+    x[1] = 0.0
+    tensor = torch.tensor(x, requires_grad=True)
+    expected = F.normalize(tensor)
+    expected.backward(torch.tensor(dout))
+    unit, norm = contrastive.normalize_rows(x)
+    close(unit, expected.detach())
+    close(contrastive.normalize_rows_backward(dout, unit, norm), tensor.grad)
 
 
 def test_mask_tokens_documented_draws():

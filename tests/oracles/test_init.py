@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from dlreference import init, mlp
+import itertools
 
 FAN_IN, FAN_OUT = 300, 700
 TORCH = {
@@ -77,7 +78,7 @@ def test_scheme_names_the_known_ones():
 
 
 def draw_net(name, widths, rng):
-    return [init.scheme(name)(a, b, rng) for a, b in zip(widths[:-1], widths[1:], strict=False)]
+    return [init.scheme(name)(a, b, rng) for a, b in itertools.pairwise(widths)]
 
 
 @pytest.mark.parametrize(("name", "per_layer"), [("he_normal", 1.0), ("xavier_normal", 0.5)])
@@ -106,7 +107,7 @@ def test_backward_second_moment_follows_fan_out(name, per_layer):
 
 def test_moments_are_those_of_the_multilayer_perceptron():
     rng = np.random.default_rng(3)
-    params = {k: v for k, v in mlp.init_mlp([4, 6, 5, 3], rng).items()}
+    params = mlp.init_mlp([4, 6, 5, 3], rng)
     x, dout = rng.normal(size=(7, 4)), rng.normal(size=(7, 3))
     _, cache = mlp.forward(x, params, ["relu"] * 3)
     _, signals = mlp.backward_signals(dout, cache, params)

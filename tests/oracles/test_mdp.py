@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from dlreference import mdp
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}

@@ -15,7 +15,7 @@ def close(ours, theirs) -> None:
 
 
 def draw(rng, shape):
-    """Inputs off centre, a scale and shift of mixed signs, running statistics of their own, and an upstream gradient."""
+    """Inputs off centre, scale and shift of mixed signs, running statistics of their own, an upstream gradient."""
     channels = shape[1]
     state = {"running_mean": rng.normal(size=channels), "running_var": rng.uniform(0.5, 2.0, size=channels)}
     x = 5.0 + 3.0 * rng.normal(size=shape)

@@ -268,7 +268,8 @@ def test_gru_backward(rng, size):
 
 def test_gru_step_forward_and_backward(rng):
     size = batch, _, features, hidden = (3, 1, 4, 5)
-    params, x, h, dh = draw_params(rng, 3, size), draw(rng, batch, features), *(draw(rng, 3, 5) for _ in range(2))
+    params, x = draw_params(rng, 3, size), draw(rng, batch, features)
+    h, dh = draw(rng, batch, hidden), draw(rng, batch, hidden)
     inputs = [leaf(x), leaf(h), *(leaf(params[name]) for name in RECURRENT_KEYS)]
     expected = torch.gru_cell(*inputs)
     h_next, cache = gru.gru_step_forward(x, h, params)

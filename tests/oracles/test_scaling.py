@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+from dlreference import scaling
 from scipy.optimize import curve_fit, minimize_scalar
 from sklearn.linear_model import LinearRegression
-
-from dlreference import scaling
 
 
 def test_power_law_published_values():

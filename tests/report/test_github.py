@@ -7,7 +7,7 @@ from dlgrade.grading.results import exercise_result
 from dlgrade.report import github
 from dlgrade.report.formats import FORMATS, render
 from dlgrade.report.parts import chapters_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 COMMAND = re.compile(r"::(error|notice) ((?:\w+=[^:,\r\n]*,?)+)::([^\r\n]*)")
@@ -39,7 +39,7 @@ def test_file_names_are_relative_to_the_checkout(chapter, check):
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=200) | st.text(":,%\n\r#[]=ea", max_size=60))
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_text_stays_in_its_command(chapter, check, text):
     wrong = check("value", 5, "failed", "m" + text)
     lines = github.render(chapter((exercise_result("mse", (wrong,), stdout=text),), file=text), {}).split("\n")

@@ -7,7 +7,7 @@ import pytest
 import xmlschema
 from dlgrade.grading.results import exercise_result
 from dlgrade.report.formats import render
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 RESULTS = ("good", "mixed", "empty", "broken", "course")
@@ -71,7 +71,7 @@ def test_there_is_always_something_said_and_nothing_twice(chapter, check, schema
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=200))
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_text_gives_valid_xml(chapter, check, schema, text):
     wrong = check("value", 5, "error", text)
     result = chapter((exercise_result("mse", (wrong,), stdout=text),), file=text, problem=text, stdout=text)

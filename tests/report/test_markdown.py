@@ -6,7 +6,7 @@ import pytest
 from dlgrade.grading.results import exercise_result
 from dlgrade.report.formats import render
 from dlgrade.report.markdown import DETAIL_BUDGET
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -31,7 +31,7 @@ def test_hostile_text_stays_in_its_fence(mixed):
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=100) | st.text("`\n </>&|\\*[]()!#-~:a", max_size=100))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_text_stays_text(chapter, check, text):
     wrong = check("value", 5, "failed", text, mistake=text, advice=text)
     result = chapter((exercise_result("mse", (wrong,), stdout=text),), title=text)

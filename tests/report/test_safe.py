@@ -14,6 +14,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
+        ("\xa0\ue000", r"\xa0\ue000"),
         ("plain ümläut 日本 🙂", "plain ümläut 日本 🙂"),
         ("\x1b[2J", r"\x1b[2J"),
         ("a\x00b\x7f\x9b", r"a\x00b\x7f\x9b"),
@@ -36,7 +37,7 @@ def test_visible_text_steers_nothing_and_stays_so(text):
     shown = visible(text)
     shown.encode()
     assert all(c == "\n" or unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp") for c in shown)
-    assert not set(shown) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+    assert {c for c in shown if unicodedata.category(c) == "Cf"} <= {"\u200c", "\u200d"}
     assert visible(shown) == shown
 
 
@@ -49,6 +50,8 @@ def test_head_is_bounded_and_says_so():
     assert head("a\nb\n") == "a\nb"
     assert head("1\n2\n3", lines=2) == "1\n2\n... (shortened)"
     assert head("x" * 10, chars=4) == "xxxx\n... (shortened)"
+    assert head("\r\n" * 6 + "x", chars=4).endswith("... (shortened)")
+    assert head("\x1b" * 3, chars=4) == "\\x1b\n... (shortened)"
 
 
 def test_tail_is_bounded_and_says_so():
@@ -56,6 +59,8 @@ def test_tail_is_bounded_and_says_so():
     assert tail("1\n2\n3\n", lines=2) == ("2\n3", True)
     assert tail("abcdef", chars=3) == ("def", True)
     assert tail("\n\n") == ("", False)
+    assert tail("\x1b" * 3, chars=4) == ("\\x1b", True)
+    assert tail("x" * 5_000_000 + "\r\n" * 9, chars=3) == ("xxx", True)
 
 
 @given(ANY_TEXT)

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from dlgrade.grading.results import exercise_result
+from dlgrade.grading.results import course_result, exercise_result
 from dlgrade.report.formats import render
 from dlgrade.report.terminal import cells
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -34,9 +34,9 @@ def test_colour_adds_escape_codes_and_nothing_else(name, width, request):
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=300), st.integers(60, 100))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_text_stays_behind_the_gutter_and_within_the_width(chapter, check, text, width):
-    wrong = check("value", 5, "failed", text, "a-mistake", "An advice.")
+    wrong = check("value", 5, "failed", text, text and "a-mistake" * 9, "An advice.")
     page = render(
         "text", chapter((exercise_result("mse", (wrong,), stdout=text),), file=text, stdout=text), width=width
     )
@@ -81,6 +81,11 @@ def test_a_mistake_is_explained_once(mixed):
     page = render("text", mixed)
     assert page.count("exp overflows for large logits") == 1
     assert page.count("no-max-shift") == 2
+
+
+def test_nothing_to_grade(chapter):
+    assert render("text", course_result(())).endswith("Nothing was checked.\n")
+    assert render("text", chapter(())).endswith("Nothing was checked.\n")
 
 
 def test_nothing_heavy_is_imported():

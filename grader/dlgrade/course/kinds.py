@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from dlgrade.course.compare import ATOL, RTOL, Wrong, number_text, same
+from dlgrade.course.compare import ATOL, RTOL, Wrong, describe, number_text, same
 from dlgrade.course.spec import Check, Kind
 from dlgrade.sandbox.session import Call
 
@@ -84,12 +84,15 @@ def numeric(
     return Check(name=name, kind="numeric", points=points, functions=(function,), draw=draw, run=run, cpu_s=cpu_s)
 
 
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
+
+
 def picked(answer: Any, pick: int | None, result: str) -> Any:
     """An item of a returned tuple, or the answer itself."""
     if pick is None:
         return answer
     if type(answer) not in (tuple, list) or len(answer) <= pick:
-        raise Wrong(f"the function should return a tuple whose item {pick} is {result}, but did not.")
+        raise Wrong(f"a tuple is asked for, with {result} as its {ORDINALS[pick]} item; what came back is {describe(answer)}.")
     return answer[pick]
 
 
@@ -117,6 +120,7 @@ def gradient(
     value: Callable[[Any, dict[str, Any]], Any],
     grads: Callable[[Any, dict[str, Any]], dict[str, Any]],
     reference: Callable[[dict[str, Any]], dict[str, Any]],
+    names: dict[str, str] | None = None,
     rtol: float = RTOL,
     atol: float = ATOL,
     cpu_s: float = 3.0,
@@ -126,8 +130,10 @@ def gradient(
     `value(student, inputs)` is the student's forward, `grads(student, inputs)` a dict of the student's gradients by
     input name ("x", or "params.W1" for an entry of a dict), `reference(inputs)` the same dict, computed. The scalar
     that is differentiated is `sum(value * inputs["dout"])`, or the value itself for a loss. When a gradient is wrong,
-    central differences of the student's own forward tell whether the backward or the forward is to blame.
+    central differences of the student's own forward tell whether the backward or the forward is to blame. `names` says
+    how a report calls a gradient, where "the gradient of" and the last part of its key will not do.
     """
+    named = names or {}
 
     def draw(rng: Rng) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         drawn = []
@@ -141,11 +147,12 @@ def gradient(
             with case_of(reason):
                 got = grads(student, inputs)
                 for key, right in want.items():
-                    what = f"the gradient of {key.replace('params.', '')}"
+                    what = named.get(key, f"the gradient of {key.split('.')[-1]}")
                     try:
                         same(got.get(key), right, what, rtol=rtol, atol=atol)
                     except Wrong as wrong:
-                        _blame(wrong, student, inputs, key, got[key], right, value)
+                        wrong.call = student.transcript[-1][0]
+                        _blame(wrong, student, inputs, key, got.get(key), right, value)
                         raise
 
     return Check(name=name, kind="gradient", points=points, functions=functions, draw=draw, run=run, cpu_s=cpu_s)
@@ -168,12 +175,9 @@ def loss_gradient(
         return picked(answer, 0, "the loss")
 
     def grads(student: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-        call = Call(function, tuple(inputs["args"]), inputs["kwargs"])
-        [reply] = student.batch([call])
-        with case_of("", call):
-            return {"args.0": picked(student.answer(call, reply), 1, "the gradient")}
+        return {"args.0": picked(student.call(function, *inputs["args"], **inputs["kwargs"]), 1, "the gradient")}
 
-    def named(inputs: dict[str, Any]) -> dict[str, Any]:
+    def right(inputs: dict[str, Any]) -> dict[str, Any]:
         return {"args.0": reference(*inputs["args"], **inputs["kwargs"])[1]}
 
     def inputs_of(case: Case) -> Callable[[Rng], dict[str, Any]]:
@@ -186,7 +190,8 @@ def loss_gradient(
         [GradientCase(case.reason, inputs_of(case)) for case in cases],
         value=value,
         grads=grads,
-        reference=named,
+        reference=right,
+        names={"args.0": "the gradient"},
         rtol=rtol,
         atol=atol,
     )
@@ -214,10 +219,10 @@ def _blame(
         slope = central_difference(lambda changed: _scalar(value(student, changed), inputs), inputs, key, index)
     except Exception:  # the forward has its own checks; here it only helps to explain
         return
-    place = f"[{', '.join(str(int(i)) for i in index)}]" if index else ""
-    wrong.values += (
-        f" At {place or 'it'} your gradient says {number_text(array[index])} and the right one is "
-        f"{number_text(want[index])}; nudging that input, your own forward changes at a rate of {number_text(slope)}."
+    place = f"At [{', '.join(str(int(i)) for i in index)}] it" if index else "It"
+    wrong.values = (
+        f"{place} should be {number_text(want[index])} and is {number_text(array[index])}; "
+        f"nudge that input, and your own forward changes at a rate of {number_text(slope)}."
     )
     near = 1e-5 * max(1.0, float(np.abs(want).max()))
     fits_forward, forward_right = abs(slope - array[index]) < near, abs(slope - want[index]) < near

@@ -44,11 +44,15 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mistake(msgspec.Struct, frozen=True, kw_only=True):
-    """A mistake students really make: wrong implementations of some functions, and a sentence that teaches."""
+    """A mistake students really make: wrong implementations of some functions, and a sentence that teaches.
+
+    `variants` are other implementations of the same mistake, where it can be made in ways that give other answers.
+    """
 
     name: str
     advice: str
     replaces: dict[str, Callable[..., Any]]
+    variants: tuple[dict[str, Callable[..., Any]], ...] = ()
 
 
 class Exercise(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from dlgrade.course.spec import Chapter, Check, Exercise, Mistake
 from dlgrade.grading.diagnose import recognise
 from dlgrade.grading.results import ChapterResult, CheckResult, ExerciseResult, Status, exercise_result
 from dlgrade.grading.seeds import Seed
-from dlgrade.grading.student import SandboxStudent, Student, StudentFailure, described, parameters_of
+from dlgrade.grading.student import SandboxStudent, Student, StudentFailure, described, signatures_of
 from dlgrade.sandbox.launch import Launcher
 from dlgrade.sandbox.session import Session, Source
 
@@ -33,7 +33,7 @@ class Solution:
         text = path.read_text(encoding="utf-8")
         self.source = Source((text,), path.name, f"solution_{chapter.id}")
         self.code: CodeType = compile(text, path.name, "exec")
-        self.parameters = parameters_of(text)
+        self.signatures = signatures_of(text)
 
 
 @cache
@@ -55,6 +55,11 @@ class Grader:
         if key not in self.drawn:
             self.drawn[key] = check.draw(self.seed.rng(self.chapter.id, *key))
         return self.drawn[key]
+
+    def mistakes(self, exercise: Exercise) -> list[Mistake]:
+        """The mistakes that may explain a failure: the exercise's own, then those of the others, whose code it may call."""
+        others = [e for e in self.chapter.exercises if e.name != exercise.name]
+        return [m for e in (exercise, *others) for m in e.mistakes]
 
     def grade(
         self, source: Source, *, sha256: str = "", only: str | None = None, progress: Progress | None = None
@@ -109,7 +114,7 @@ class _Run:
         if spent:
             return _result(check, "timeout", f"Not tried: {spent[0]} ran out of time before.")
         drawn = self.grader.prepare(exercise, check)
-        student = SandboxStudent(self.session, self.solution.parameters)
+        student = SandboxStudent(self.session, self.solution.signatures)
         student.cpu_s = check.cpu_s
         try:
             check.run(student, drawn)
@@ -136,20 +141,21 @@ class _Run:
         return _result(check, status, self.message(failure, student), mistake)
 
     def recognise(self, exercise: Exercise, check: Check, drawn: Any, student: Student) -> Mistake | None:
-        """The mistake whose answers these are: of the exercise first, then of those before it, whose code it may call."""
+        """The mistake whose answers these are. A training run is too long to repeat for every mistake."""
         if check.kind == "training":
             return None
-        others = [e for e in reversed(self.grader.chapter.exercises) if e.name != exercise.name]
-        mistakes = [m for e in (exercise, *others) for m in e.mistakes]
+        mistakes = self.grader.mistakes(exercise)
         return recognise(check, drawn, student.transcript, mistakes, self.solution.source, self.solution.code)
 
     def message(self, error: Wrong | StudentFailure, student: Student) -> str:
         """One failure in full: the case, the call, what is wrong with it, and the numbers where they may be shown."""
+        if isinstance(error, StudentFailure) and error.status == "missing":
+            return error.text
         reveal = self.grader.reveal
         parts = []
         if error.reason:
             parts.append(f"On {error.reason}:")
-        if error.call is not None and not (isinstance(error, StudentFailure) and error.status == "missing"):
+        if error.call is not None:
             parts.append(f"{described(error.call, student, values=reveal)}\n")
         parts.append(error.text[:1].upper() + error.text[1:] if not error.text.startswith("`") else error.text)
         text = " ".join(parts).replace("\n ", "\n")

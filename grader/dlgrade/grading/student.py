@@ -38,7 +38,7 @@ class Student:
         self.source = source
         self.transcript: list[tuple[Call, Reply]] = []
         self.cpu_s = 3.0
-        self._parameters: dict[str, list[str]] | None = None
+        self.signatures: dict[str, str] = {}
 
     def _replies(self, calls: Sequence[Call]) -> list[Reply]:
         raise NotImplementedError
@@ -94,23 +94,19 @@ class Student:
 
     @property
     def parameters(self) -> dict[str, list[str]]:
-        """Parameter names of the solution's functions, to speak of arguments by name."""
-        return {}
+        """Parameter names of the exercise's functions, to speak of arguments by name."""
+        return {name: [p.split("=")[0].strip() for p in text.split(",")] for name, text in self.signatures.items()}
 
 
 class SandboxStudent(Student):
     """A submission running in the sandbox."""
 
-    def __init__(self, session: Session, parameters: dict[str, list[str]]) -> None:
+    def __init__(self, session: Session, signatures: dict[str, str]) -> None:
         super().__init__(session.source)
-        self.session, self._known = session, parameters
+        self.session, self.signatures = session, signatures
 
     def _replies(self, calls: Sequence[Call]) -> list[Reply]:
         return self.session.run(calls, cpu_s=self.cpu_s)
-
-    @property
-    def parameters(self) -> dict[str, list[str]]:
-        return self._known
 
 
 class LocalStudent(Student):
@@ -169,17 +165,16 @@ class _Nowhere:
 _NOWHERE: Any = _Nowhere()
 
 
-def parameters_of(source: str) -> dict[str, list[str]]:
-    """The parameter names of every top-level function, and of every method as `Class.method`, of a trusted source."""
-    tree = ast.parse(source)
+def signatures_of(source: str) -> dict[str, str]:
+    """The parameters, as written, of every top-level function of a trusted source and every method of its classes."""
     found = {}
-    for node in tree.body:
+    for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef):
-            found[node.name] = [a.arg for a in node.args.args]
+            found[node.name] = ast.unparse(node.args)
         elif isinstance(node, ast.ClassDef):
             for method in node.body:
                 if isinstance(method, ast.FunctionDef):
-                    found[method.name] = [a.arg for a in method.args.args[1:]]
+                    found[method.name] = ast.unparse(method.args).removeprefix("self").removeprefix(", ")
     return found
 
 
@@ -193,13 +188,13 @@ def explain(call: Call, reply: Reply, student: Student) -> StudentFailure:
     if reply.status == "refused":
         where = str(detail.get("where", "the result"))
         what = str(detail.get("what", "no plain data"))
-        text = f"{name} returned no plain numbers: {where} is {what}. Return numbers, NumPy arrays, or tuples, lists and dicts of them."
+        text = f"`{name}` returned no plain numbers: {where} is {what}. Return numbers, NumPy arrays, or tuples, lists and dicts of them."
         return StudentFailure("refused", text)
     if reply.status == "timeout":
         limit = f"{detail.get('limit_s', 0):g} seconds of {'computing' if detail.get('clock') == 'cpu' else 'waiting'}"
-        return StudentFailure("timeout", f"{name} was stopped after {limit}. Is there a loop that does not end?")
+        return StudentFailure("timeout", f"`{name}` was stopped after {limit}. Is there a loop that does not end?")
     if reply.status == "lost":
-        return StudentFailure("skipped", f"{name} needs a value from an earlier call, whose process ended.")
+        return StudentFailure("skipped", f"`{name}` needs a value from an earlier call, whose process ended.")
     return StudentFailure("crashed", _crash(name, detail))
 
 
@@ -218,15 +213,15 @@ def _missing(call: Call, detail: dict[str, Any]) -> str:
 def _raised(call: Call, detail: dict[str, Any], student: Student) -> StudentFailure:
     kind = str(detail.get("type", "an error")) if detail.get("builtin") is True else "an error"
     if "signature" in detail:
-        shown = described(call, student, values=False)
+        asked = student.signatures.get(call.function, "")
         return StudentFailure(
             "error",
-            f"{call.function} cannot be called as {shown}: its parameters must be those of the exercise.",
-            f"Your function is `{call.function}{detail['signature']}`.",
+            f"`{call.function}` cannot be called like this: the exercise asks for `{call.function}({asked})`.",
+            f"Yours is `{call.function}{str(detail['signature'])[:200]}`.",
         )
     if kind in ("SystemExit", "KeyboardInterrupt"):
-        return StudentFailure("error", f"{call.function} ended the program (it calls exit) instead of returning.")
-    text = f"{call.function} raised {kind if detail.get('builtin') is True else 'an error of its own kind'}."
+        return StudentFailure("error", f"`{call.function}` ended the program (it calls exit) instead of returning.")
+    text = f"`{call.function}` raised {kind if detail.get('builtin') is True else 'an error of its own kind'}."
     return StudentFailure("error", text, _trace_text(detail, student))
 
 
@@ -244,12 +239,12 @@ def _trace_text(detail: dict[str, Any], student: Student) -> str:
 
 def _crash(name: str, detail: dict[str, Any]) -> str:
     if detail.get("forged"):
-        return f"{name} gave no answer: its process sent something that is none. Leave the process's files and pipes alone."
+        return f"`{name}` gave no answer: its process sent something that is none. Leave the process's files and pipes alone."
     if detail.get("restarts"):
-        return f"{name} was not run: the file's process ended too often before."
+        return f"`{name}` was not run: the file's process ended too often before."
     if detail.get("signal"):
-        return f"{name} ended its process (signal {detail['signal']}): a crash in compiled code, or too much memory."
-    return f"{name} ended its process with exit code {detail.get('code', 0)} instead of returning."
+        return f"`{name}` ended its process (signal {detail['signal']}): a crash in compiled code, or too much memory."
+    return f"`{name}` ended its process with exit code {detail.get('code', 0)} instead of returning."
 
 
 def described(call: Call, student: Student, *, values: bool) -> str:
@@ -270,15 +265,15 @@ def _argument(value: Any, values: bool) -> str:
         return "rng"
     if isinstance(value, np.ndarray) and value.ndim:
         if values and value.size <= SHOWN_ELEMENTS:
-            return np.array2string(value, precision=4, separator=", ", max_line_width=10_000).replace("\n", "")
-        return f"<{'x'.join(str(n) for n in value.shape)} array>"
+            return _argument(value.tolist(), values)
+        return f"<array {value.shape}>"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {_argument(item, False)}" for key, item in list(value.items())[:6]) + "}"
     if isinstance(value, (list, tuple)):
-        if len(value) > 6:
+        if len(value) > SHOWN_ELEMENTS:
             return f"<{describe(value).removeprefix('a ')}>"
         inner = ", ".join(_argument(item, values) for item in value)
         return f"[{inner}]" if isinstance(value, list) else f"({inner})"
     if isinstance(value, (bool, str)) or value is None:
         return repr(value)
-    return format(float(value), ".6g") if values or isinstance(value, int) else "..."
+    return format(float(value), ".5g") if values or isinstance(value, int) else "..."

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import re
 
-# C0 but for tab and newline, DEL, C1, what is invisible or turns the reading direction (Unicode TR 36 and TR 9), lone
-# surrogates, and the two code points XML forbids besides. The zero-width joiners stay: scripts and emoji need them.
-_STEERING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069"
-    "\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
-)
-# Build logs are read for commands: GitHub and Azure obey `##[...]` and `##vso[...]` anywhere in a line, and `::name::`
-# where a line begins.
-_HASH_COMMAND = re.compile(r"##(?=\w*\[)")
-_COLON_COMMAND = re.compile(r"^(\s*)::", re.MULTILINE)
+# Not printable in Unicode's sense, yet harmless and needed: line ends, tabs, the joiners of scripts and emoji, and the
+# wide space of East Asian text.
+_KEPT = frozenset("\n\t\u200c\u200d\u3000")
 
 
 def visible(text: str) -> str:
-    r"""`text` with every steering character written out, as in `\x1b` or `\u202e`; newlines stay, tabs become spaces.
+    r"""`text` with every character that is not printable written out, as in `\x1b` or `\u202e`.
 
-    The answer holds only characters that UTF-8 and XML 1.0 allow.
+    Not printable are control and format characters (escape codes, reading direction), lone surrogates and code points
+    without a character, so the answer is good UTF-8 and XML 1.0. Newlines stay, tabs become spaces. Build logs are read
+    for commands, GitHub's `::name::` at the start of a line and `##[name]` anywhere, Azure's `##vso[name]`: those are
+    broken up in the same manner.
     """
-    shown = _STEERING.sub(_written_out, text.replace("\r\n", "\n")).expandtabs(4)
-    return _COLON_COMMAND.sub(r"\1\\x3a:", _HASH_COMMAND.sub(r"#\\x23", shown))
+    shown = text.replace("\r\n", "\n")
+    if not shown.replace("\n", "").isprintable():
+        shown = "".join(c if c.isprintable() or c in _KEPT else _written_out(c) for c in shown).expandtabs(4)
+    if "::" in shown:
+        shown = re.sub(r"(?m)^(\s*)::", r"\1\\x3a:", shown)
+    return _break_hash_commands(shown, r"\x23")
 
 
 def one_line(text: str) -> str:
@@ -32,16 +32,19 @@ def one_line(text: str) -> str:
 
 def head(text: str, lines: int = 40, chars: int = 4000) -> str:
     """The beginning of `visible(text)` within both bounds, its last line saying so when something was cut."""
-    whole = visible(text).rstrip()
+    text = text.rstrip()
+    # A character is shown as at least half a character (a line end of two becomes one), so more need not be looked at.
+    whole = visible(text[: 2 * chars])
     kept = "\n".join(whole[:chars].split("\n")[:lines])
-    return kept if kept == whole else f"{kept}\n... (shortened)"
+    return kept if kept == whole and len(text) <= 2 * chars else f"{kept}\n... (shortened)"
 
 
 def tail(text: str, lines: int = 10, chars: int = 2000) -> tuple[str, bool]:
     """The end of `visible(text)` within both bounds, and whether something was cut before it."""
-    whole = visible(text).strip("\n").rstrip()
+    text = text.strip("\r\n").rstrip()
+    whole = visible(text[-2 * chars :])
     kept = "\n".join(whole.split("\n")[-lines:])[-chars:]
-    return kept, kept != whole
+    return kept, kept != whole or len(text) > 2 * chars
 
 
 def encodable(text: str) -> str:
@@ -50,17 +53,23 @@ def encodable(text: str) -> str:
 
 
 def json_harmless(encoded: str) -> str:
-    """The same JSON document with steering characters inside its strings as `\\u` escapes: nothing is lost."""
-    return _HASH_COMMAND.sub("#\\\\u0023", _STEERING.sub(_json_escape, encoded))
+    """The same JSON document with what is not printable in its strings as `\\u` escapes: nothing is lost."""
+    if not encoded.replace("\n", "").isprintable():
+        encoded = "".join(c if c.isprintable() or c in _KEPT else _json_escape(c) for c in encoded)
+    return _break_hash_commands(encoded, r"\u0023")
 
 
-def _written_out(match: re.Match[str]) -> str:
-    code = ord(match[0])
+def _break_hash_commands(text: str, second: str) -> str:
+    return re.sub(r"##(?=\w*\[)", lambda _: f"#{second}", text) if "##" in text else text
+
+
+def _written_out(char: str) -> str:
+    code = ord(char)
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def _json_escape(match: re.Match[str]) -> str:
-    units = match[0].encode("utf-16-be")
+def _json_escape(char: str) -> str:
+    units = char.encode("utf-16-be")
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from dlgrade.grading.results import ChapterResult, CheckResult, CourseResult, ExerciseResult
@@ -23,9 +22,8 @@ from dlgrade.report.terminal import Paint, bar, cells, clip, clip_left, painter,
 SYMBOLS = {"passed": "✓", "partial": "◐", "failed": "✗", "missing": "·"}
 STYLES = {"passed": "green", "partial": "blue", "failed": "red", "missing": "dim"}
 
-# A line of a message that begins with one of these labels is half of a comparison.
-EXPECTED = re.compile(r"\s*(?:expected|should be)(?::\s*|\s{2,})", re.IGNORECASE)
-GOT = re.compile(r"\s*(?:got|yours|your answer|returned)(?::\s*|\s{2,})", re.IGNORECASE)
+# A line of a message that begins with one of these, then a colon or two spaces, is half of a comparison.
+LABELS = {"expected": "green", "should be": "green", "got": "red", "yours": "red", "your answer": "red"}
 
 _BAR = 10
 
@@ -157,7 +155,7 @@ def _wrong_checks(paint: Paint, width: int, checks: list[CheckResult], *, repeat
         yield from _behind_gutter(paint, width, "    ", head(first.message))
     if first.mistake:
         lead = "The same mistake" if repeated else "Recognised mistake"
-        yield paint("bold magenta", f"    ▶ {lead}: {one_line(first.mistake)}")
+        yield paint("bold magenta", clip(f"    ▶ {lead}: {one_line(first.mistake)}", width))
     if first.advice and not (first.mistake and repeated):
         for paragraph in visible(first.advice).split("\n"):
             yield from (f"      {line}" for line in wrap(paragraph, width - 6))
@@ -182,9 +180,11 @@ def _behind_gutter(paint: Paint, width: int, indent: str, text: str) -> Iterator
 
 def _half(line: str) -> tuple[str, int]:
     """The style of a line of a comparison and the width of its label; of any other line, no style and 0."""
-    for style, pattern in (("green", EXPECTED), ("red", GOT)):
-        if match := pattern.match(line):
-            return style, match.end()
+    said = line.lstrip()
+    for label, style in LABELS.items():
+        rest = said[len(label) :]
+        if said.lower().startswith(label) and rest.startswith((":", "  ")):
+            return style, len(line) - len(rest.lstrip(": "))
     return "", 0
 
 

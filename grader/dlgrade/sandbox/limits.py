@@ -16,7 +16,6 @@ This module and those it imports need the standard library only.
 """
 
 import contextlib
-import importlib.util
 import os
 import signal
 import sys
@@ -68,7 +67,7 @@ class Walls(NamedTuple):
     limits: tuple[ResourceLimit, ...]
     capabilities: int  # those of the nursery, bit n standing for capability n
     ruleset: int | None  # descriptor of the Landlock rules; the child needs it open
-    machine: str | None  # whose seccomp filter to install
+    filter: seccomp.Filter | None
 
     def enter(self) -> None:
         """Go behind the walls for good. To be called in a single-threaded child of the nursery.
@@ -82,8 +81,8 @@ class Walls(NamedTuple):
             self._give_up_privileges()
             if self.ruleset is not None:
                 landlock.restrict_self(self.ruleset)
-            if self.machine is not None:
-                seccomp.install(seccomp.seccomp_program(self.machine, os.getpid()))
+            if self.filter is not None:
+                seccomp.install(self.filter)
 
     def _die_with_nursery(self) -> None:
         demand(prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "The death signal could not be set")
@@ -108,11 +107,11 @@ def build(
     links are followed), `scratch` the one folder it may write. `memory_bytes` bounds the address space, `file_bytes`
     each file, `cpu_s` the CPU seconds of a child (SIGXCPU then, SIGKILL a second later).
     """
-    ruleset = machine = None
+    ruleset = filter = None
     if sys.platform == "linux" and mode != "off":
-        machine = _ready_machine()
-        ruleset = _ready_ruleset(readable, scratch)
-    walls = {"Landlock": ruleset, "seccomp": machine}
+        ruleset = _landlock_if_offered(readable, scratch)
+        filter = _seccomp_if_offered()
+    walls = {"Landlock": ruleset, "seccomp": filter}
     missing = [name for name, wall in walls.items() if wall is None]
     if mode == "strict" and missing:
         raise WallError(
@@ -125,24 +124,22 @@ def build(
         limits=_resource_limits(memory_bytes, file_bytes, cpu_s),
         capabilities=capabilities() if sys.platform == "linux" else 0,
         ruleset=ruleset,
-        machine=machine,
+        filter=filter,
     )
 
 
-def _ready_machine() -> str | None:
-    machine = seccomp.offered_machine()
-    if machine is not None:
-        seccomp.seccomp_program(machine, os.getpid())  # so that children find the common parts assembled
-    return machine
-
-
-def _ready_ruleset(readable: list[str], scratch: str | None) -> int | None:
+def _landlock_if_offered(readable: list[str], scratch: str | None) -> int | None:
     abi = landlock.offered_abi()
     if abi > 0:
         with contextlib.suppress(WallError):
             # Importing lists the library's folders; names of installed packages may show, their contents do not.
             return landlock.landlock_ruleset(abi, readable, _standard_library(), scratch)
     return None
+
+
+def _seccomp_if_offered() -> seccomp.Filter | None:
+    machine = seccomp.offered_machine()
+    return None if machine is None else seccomp.prepare(machine)
 
 
 # What a student's process reads
@@ -179,10 +176,9 @@ def _shared_libraries() -> list[str]:
 
 
 def _numpy_folders() -> list[str]:
-    spec = importlib.util.find_spec("numpy")
-    if spec is None or spec.origin is None:
-        return []
-    folder = os.path.dirname(spec.origin)
+    import numpy  # the nursery has it already
+
+    folder = os.path.dirname(numpy.__file__)
     return [folder, folder + ".libs"]
 
 

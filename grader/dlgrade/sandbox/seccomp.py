@@ -6,10 +6,10 @@ a refused call as PermissionError.
 
 import ctypes
 import errno
-import functools
 import os
 import struct
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from dlgrade.sandbox.kernel import PR_GET_NAME, PR_SET_NAME, PR_SET_SECCOMP, PR_SET_VMA, demand, prctl
@@ -133,7 +133,7 @@ LOAD, AND, RETURN = 0x20, 0x54, 0x06
 IF_EQUAL, IF_GREATER, IF_AT_LEAST = 0x15, 0x25, 0x35
 Instruction = tuple[int, int, int, int]  # code, how far to jump if true, if false, operand
 
-KILL_PROCESS = 0x80000000
+KILL: Instruction = (RETURN, 0, 0, 0x80000000)  # the whole process
 ALLOW: Instruction = (RETURN, 0, 0, 0x7FFF0000)
 REFUSE: Instruction = (RETURN, 0, 0, 0x00050000 | errno.EPERM)
 ABSENT: Instruction = (RETURN, 0, 0, 0x00050000 | errno.ENOSYS)
@@ -145,7 +145,7 @@ MODE_FILTER = 2
 
 
 class Branch(NamedTuple):
-    """What to do with the calls `first` to `last`; a block that does not return allows them."""
+    """What to do with the calls `first` to `last`; the block ends by returning a verdict."""
 
     first: int
     last: int
@@ -157,51 +157,45 @@ def seccomp_program(machine: str, pid: int) -> bytes:
 
     `tgkill`, by which a process aborts itself, is allowed towards `pid` alone.
     """
-    start, rest = _common_parts(machine)
-    return start + struct.pack("=HBBI", IF_EQUAL, 1, 0, pid) + rest
-
-
-@functools.cache
-def _common_parts(machine: str) -> tuple[bytes, bytes]:
-    """What stands before and after the one instruction that knows the process."""
-    architecture = ARCHITECTURES[machine]
     checked = call_numbers(CHECKED_CALLS, machine)
+    own_signals = [Check(_argument(0), EVERY_BIT, (pid,))]
+    branches = [Branch(NEWEST_CALL + 1, X32_BIT - 1, [ABSENT]), Branch(X32_BIT, LAST_NUMBER, [REFUSE])]
+    for name, number in checked.items():
+        branches.append(Branch(number, number, _if_all(CHECKS.get(name, own_signals))))
+    for number in call_numbers(ABSENT_CALLS, machine).values():
+        branches.append(Branch(number, number, [ABSENT]))
+    refused = [number for table in REFUSED_CALLS.values() for number in call_numbers(table, machine).values()]
+    for first, last in _runs(refused):
+        branches.append(Branch(first, last, [REFUSE]))
     start = [
         (LOAD, 0, 0, ARCHITECTURE_WORD),
-        (IF_EQUAL, 1, 0, architecture.audit),
-        (RETURN, 0, 0, KILL_PROCESS),
+        (IF_EQUAL, 1, 0, ARCHITECTURES[machine].audit),
+        KILL,
         (LOAD, 0, 0, NUMBER_WORD),
-        (IF_EQUAL, 0, 4, checked["tgkill"]),
-        (LOAD, 0, 0, _argument(0)),
     ]
-    branches = [Branch(NEWEST_CALL + 1, X32_BIT - 1, [ABSENT]), Branch(X32_BIT, LAST_NUMBER, [REFUSE])]
-    branches += [Branch(number, number, [ABSENT]) for number in call_numbers(ABSENT_CALLS, machine).values()]
-    branches += [
-        Branch(checked[name], checked[name], _unless(checks)) for name, checks in CHECKS.items() if name in checked
-    ]
-    refused = [number for table in REFUSED_CALLS.values() for number in call_numbers(table, machine).values()]
-    branches += [Branch(first, last, [REFUSE]) for first, last in _runs(refused)]
-    return _assembled(start), _assembled([REFUSE, ALLOW, *_decision(sorted(branches))])
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in [*start, *_decision(sorted(branches))])
 
 
 def _decision(branches: list[Branch]) -> list[Instruction]:
     """Find a call's branch by halving. The kernel walks the filter once for each of its calls, so short ways count."""
-    if len(branches) > 1:
+    if len(branches) > 4:
         middle = len(branches) // 2
         lower = _decision(branches[:middle])
         return [(IF_AT_LEAST, len(lower), 0, branches[middle].first), *lower, *_decision(branches[middle:])]
-    first, last, block = branches[0]
-    return [(IF_AT_LEAST, 0, len(block) + 1, first), (IF_GREATER, len(block), 0, last), *block, ALLOW]
+    steps: list[Instruction] = []
+    for first, last, block in branches:
+        steps += [(IF_AT_LEAST, 0, len(block) + 1, first), (IF_GREATER, len(block), 0, last), *block]
+    return [*steps, ALLOW]
 
 
-def _unless(checks: tuple[Check, ...]) -> list[Instruction]:
-    """Refuse unless all checks hold."""
+def _if_all(checks: Sequence[Check]) -> list[Instruction]:
+    """Allow if all checks hold, else refuse."""
     block: list[Instruction] = []
     for word, mask, values in checks:
         block += [(LOAD, 0, 0, word), (AND, 0, 0, mask)]
         block += [(IF_EQUAL, len(values) - place, 0, value) for place, value in enumerate(values)]
         block.append(REFUSE)
-    return block
+    return [*block, ALLOW]
 
 
 def _runs(numbers: list[int]) -> list[tuple[int, int]]:
@@ -215,18 +209,28 @@ def _runs(numbers: list[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def _assembled(instructions: list[Instruction]) -> bytes:
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
+class Filter(NamedTuple):
+    """A filter laid out in memory as the kernel reads it, but for the process it is for."""
+
+    program: ctypes.Array[ctypes.c_char]
+    header: ctypes.Array[ctypes.c_char]  # struct sock_fprog: how many instructions, and where
+    pid_at: int  # offset in the program of the number of the process
 
 
-class _FilterProgram(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+def prepare(machine: str) -> Filter:
+    """Lay out the filter for `machine`, so that a child only has to fill in its number."""
+    placeholder = LAST_NUMBER - 1
+    program = seccomp_program(machine, placeholder)
+    memory = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("@HP", len(program) // 8, ctypes.addressof(memory))
+    pid_at = program.index(struct.pack("=I", placeholder))
+    return Filter(memory, ctypes.create_string_buffer(header, len(header)), pid_at)
 
 
-def install(program: bytes) -> None:
+def install(filter: Filter) -> None:
     """Put this process behind the filter for good. Needs no new privileges, and a process of one thread."""
-    fprog = _FilterProgram(len(program) // 8, program)
-    demand(prctl(PR_SET_SECCOMP, MODE_FILTER, ctypes.addressof(fprog)), "seccomp refused the filter")
+    struct.pack_into("=I", filter.program, filter.pid_at, os.getpid())
+    demand(prctl(PR_SET_SECCOMP, MODE_FILTER, ctypes.addressof(filter.header)), "seccomp refused the filter")
 
 
 def offered_machine() -> str | None:

@@ -164,7 +164,8 @@ def softmax_last_axis_only(x: Array, axis: int = -1) -> Array:
 
 
 def softmax_whole_array(x: Array, axis: int = -1) -> Array:
-    e = np.exp(np.asarray(x) - np.max(x))
+    x = np.asarray(x, dtype=np.float64)
+    e = np.exp(x - np.max(x))
     return e / e.sum()
 
 
@@ -174,7 +175,7 @@ def softmax_no_shift(x: Array, axis: int = -1) -> Array:
 
 
 def softmax_clipped(x: Array, axis: int = -1) -> Array:
-    e = np.exp(np.clip(x, -500, 500))
+    e = np.exp(np.clip(np.asarray(x, dtype=np.float64), -500, 500))
     return e / e.sum(axis=axis, keepdims=True)
 
 
@@ -280,6 +281,10 @@ def log_of_softmax(x: Array, axis: int = -1) -> Array:
     return np.log(ref.softmax(x, axis=axis))
 
 
+def log_of_naive_softmax(x: Array, axis: int = -1) -> Array:
+    return np.log(softmax_no_shift(x, axis))
+
+
 def log_of_softmax_eps(x: Array, axis: int = -1) -> Array:
     return np.log(ref.softmax(x, axis=axis) + 1e-12)
 
@@ -348,6 +353,7 @@ LOG_SOFTMAX = Exercise(
             name="log-of-zero",
             advice="A tiny probability rounds to 0 and its logarithm is -inf: subtract log-sum-exp from the logits instead.",
             replaces={"log_softmax": log_of_softmax},
+            variants=({"log_softmax": log_of_naive_softmax},),
         ),
         Mistake(
             name="log-plus-epsilon",
@@ -383,6 +389,16 @@ def _targets(logits: Array, targets: Array) -> Array:
 def ce_epsilon(logits: Array, targets: Array) -> Any:
     t, p = _targets(logits, targets), ref.softmax(logits)
     return -np.sum(t * np.log(p + 1e-12)) / len(p), (p - t) / len(p)
+
+
+def ce_log_of_zero(logits: Array, targets: Array) -> Any:
+    t, p = _targets(logits, targets), ref.softmax(logits)
+    return -np.mean(np.log(p[t == 1])), (p - t) / len(p)
+
+
+def ce_log_of_naive_softmax(logits: Array, targets: Array) -> Any:
+    t, p = _targets(logits, targets), softmax_no_shift(logits)
+    return -np.mean(np.log(p[t == 1])), (p - t) / len(p)
 
 
 def ce_not_averaged(logits: Array, targets: Array) -> Any:
@@ -497,6 +513,12 @@ CROSS_ENTROPY = Exercise(
             name="cross-entropy-log-plus-epsilon",
             advice="log(p + 1e-12) caps the loss at 27.6 however wrong the prediction is: use log_softmax of the logits.",
             replaces={"cross_entropy": ce_epsilon},
+        ),
+        Mistake(
+            name="cross-entropy-log-of-zero",
+            advice="The probability of the right class can round to 0, and the logarithm of 0 is -inf: use log_softmax of the logits.",
+            replaces={"cross_entropy": ce_log_of_zero},
+            variants=({"cross_entropy": ce_log_of_naive_softmax},),
         ),
         Mistake(
             name="gradient-not-divided-by-batch",
