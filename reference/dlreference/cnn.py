@@ -30,12 +30,19 @@ from dlreference.norm import (
 )
 
 
-class ResidualCache(NamedTuple):
-    """Per half of the branch: the norm's cache, its output before ReLU, the convolution's cache; then the projection's."""
+class ConvHalf(NamedTuple):
+    """Cache of norm, ReLU and convolution; `normed` is what ReLU was given."""
 
-    norms: list[BatchNormCache]
-    before_relu: list[Array]
-    convs: list[ConvCache]
+    norm: BatchNormCache
+    normed: Array
+    conv: ConvCache
+
+
+class ResidualCache(NamedTuple):
+    """Caches of the branch's two halves and of the projection, if there is one."""
+
+    first: ConvHalf
+    second: ConvHalf
     projection: ConvCache | None
 
 
@@ -53,53 +60,60 @@ def residual_block_forward(
 ) -> tuple[Array, ResidualCache, list[BatchNormState]]:
     """Pre-activation residual block (He et al. 2016): shortcut(x) + branch(x), nothing after the sum.
 
-    The branch is BN, ReLU, 3x3 convolution with `stride`, BN, ReLU, 3x3 convolution, both padded by 1. The shortcut is x
-    itself, or its 1x1 projection W_skip (F, C, 1, 1) with `stride` when that key is present (needed when C != F or
+    The branch is BN, ReLU, 3x3 convolution with `stride`, BN, ReLU, 3x3 convolution, both padded by 1. The shortcut is
+    x itself, or its 1x1 projection W_skip (F, C, 1, 1) with `stride` when that key is present (needed when C != F or
     stride > 1). x (B, C, H, W); gamma1, beta1 (C,), W1 (F, C, 3, 3), gamma2, beta2 (F,), W2 (F, F, 3, 3), no biases.
     Returns out (B, F, Ho, Wo), the cache, and the new running statistics.
     Raises ValueError when the shortcut and the branch differ in shape.
     """
     x, params = as_float(x), as_params(params)
-    cache = ResidualCache([], [], [], None)
-    branch, new_state = x, []
-    for half, step in (("1", stride), ("2", 1)):
-        normed, norm_cache, running = batch_norm_forward(
-            branch, params["gamma" + half], params["beta" + half], state[len(new_state)], training
-        )
-        branch, conv_cache = conv2d_forward(relu(normed), params["W" + half], stride=step, padding=1)
-        cache.norms.append(norm_cache)
-        cache.before_relu.append(normed)
-        cache.convs.append(conv_cache)
-        new_state.append(running)
-    shortcut = x
+    middle, first, running1 = _conv_half_forward(x, params, "1", state[0], training, stride)
+    branch, second, running2 = _conv_half_forward(middle, params, "2", state[1], training, 1)
+    shortcut, projection = x, None
     if "W_skip" in params:
         shortcut, projection = conv2d_forward(x, params["W_skip"], stride=stride)
-        cache = cache._replace(projection=projection)
     _require_addable(shortcut, branch)
-    return shortcut + branch, cache, new_state
+    return shortcut + branch, ResidualCache(first, second, projection), [running1, running2]
 
 
 def residual_block_backward(dout: ArrayLike, cache: ResidualCache) -> tuple[Array, Params]:
     """(dx, dict of parameter gradients) for dout (B, F, Ho, Wo): the shortcut's share plus the branch's."""
     dout = as_float(dout)
-    grads: Params = {}
-    dbranch = dout
-    for half in (1, 0):
-        dactive, grads[f"W{half + 1}"], _ = conv2d_backward(dbranch, cache.convs[half])
-        dnormed = dactive * d_relu(cache.before_relu[half])
-        dbranch, grads[f"gamma{half + 1}"], grads[f"beta{half + 1}"] = batch_norm_backward(dnormed, cache.norms[half])
-    dshortcut = dout
-    if cache.projection is not None:
-        dshortcut, grads["W_skip"], _ = conv2d_backward(dout, cache.projection)
-    return dshortcut + dbranch, grads
+    dmiddle, second = _conv_half_backward(dout, cache.second, "2")
+    dbranch, first = _conv_half_backward(dmiddle, cache.first, "1")
+    if cache.projection is None:
+        return dout + dbranch, first | second
+    dshortcut, d_w_skip, _ = conv2d_backward(dout, cache.projection)
+    return dshortcut + dbranch, first | second | {"W_skip": d_w_skip}
+
+
+def _conv_half_forward(
+    x: Array, params: Params, half: str, running: BatchNormState, training: bool, stride: int
+) -> tuple[Array, ConvHalf, BatchNormState]:
+    normed, norm, running = batch_norm_forward(x, params["gamma" + half], params["beta" + half], running, training)
+    out, conv = conv2d_forward(relu(normed), params["W" + half], stride=stride, padding=1)
+    return out, ConvHalf(norm, normed, conv), running
+
+
+def _conv_half_backward(dout: Array, cache: ConvHalf, half: str) -> tuple[Array, Params]:
+    dactive, d_w, _ = conv2d_backward(dout, cache.conv)
+    dx, d_gamma, d_beta = batch_norm_backward(dactive * d_relu(cache.normed), cache.norm)
+    return dx, {"gamma" + half: d_gamma, "beta" + half: d_beta, "W" + half: d_w}
+
+
+class DenseHalf(NamedTuple):
+    """Cache of norm, ReLU and matrix; `normed` is what ReLU was given."""
+
+    norm: LayerNormCache
+    normed: Array
+    linear: LinearCache
 
 
 class DenseResidualCache(NamedTuple):
-    """As `ResidualCache`, with layer norms and matrices; `skip` tells whether there was a shortcut at all."""
+    """Caches of the branch's two halves and of the projection; `skip` tells whether there was a shortcut at all."""
 
-    norms: list[LayerNormCache]
-    before_relu: list[Array]
-    linears: list[LinearCache]
+    first: DenseHalf
+    second: DenseHalf
     projection: LinearCache | None
     skip: bool
 
@@ -114,39 +128,40 @@ def dense_residual_forward(
     Returns out (B, E) and the cache. Raises ValueError when the shortcut and the branch differ in shape.
     """
     x, params = as_float(x), as_params(params)
-    cache = DenseResidualCache([], [], [], None, skip)
-    branch = x
-    for half in "12":
-        normed, norm_cache = layer_norm_forward(branch, params["gamma" + half], params["beta" + half])
-        branch, linear_cache = linear_forward(relu(normed), params["W" + half])
-        cache.norms.append(norm_cache)
-        cache.before_relu.append(normed)
-        cache.linears.append(linear_cache)
+    middle, first = _dense_half_forward(x, params, "1")
+    branch, second = _dense_half_forward(middle, params, "2")
     if not skip:
-        return branch, cache
-    shortcut = x
+        return branch, DenseResidualCache(first, second, None, skip)
+    shortcut, projection = x, None
     if "W_skip" in params:
         shortcut, projection = linear_forward(x, params["W_skip"])
-        cache = cache._replace(projection=projection)
     _require_addable(shortcut, branch)
-    return shortcut + branch, cache
+    return shortcut + branch, DenseResidualCache(first, second, projection, skip)
 
 
 def dense_residual_backward(dout: ArrayLike, cache: DenseResidualCache) -> tuple[Array, Params]:
     """(dx, dict of parameter gradients) for dout (B, E)."""
     dout = as_float(dout)
-    grads: Params = {}
-    dbranch = dout
-    for half in (1, 0):
-        dactive, grads[f"W{half + 1}"], _ = linear_backward(dbranch, cache.linears[half])
-        dnormed = dactive * d_relu(cache.before_relu[half])
-        dbranch, grads[f"gamma{half + 1}"], grads[f"beta{half + 1}"] = layer_norm_backward(dnormed, cache.norms[half])
+    dmiddle, second = _dense_half_backward(dout, cache.second, "2")
+    dbranch, first = _dense_half_backward(dmiddle, cache.first, "1")
     if not cache.skip:
-        return dbranch, grads
-    dshortcut = dout
-    if cache.projection is not None:
-        dshortcut, grads["W_skip"], _ = linear_backward(dout, cache.projection)
-    return dshortcut + dbranch, grads
+        return dbranch, first | second
+    if cache.projection is None:
+        return dout + dbranch, first | second
+    dshortcut, d_w_skip, _ = linear_backward(dout, cache.projection)
+    return dshortcut + dbranch, first | second | {"W_skip": d_w_skip}
+
+
+def _dense_half_forward(x: Array, params: Params, half: str) -> tuple[Array, DenseHalf]:
+    normed, norm = layer_norm_forward(x, params["gamma" + half], params["beta" + half])
+    out, linear = linear_forward(relu(normed), params["W" + half])
+    return out, DenseHalf(norm, normed, linear)
+
+
+def _dense_half_backward(dout: Array, cache: DenseHalf, half: str) -> tuple[Array, Params]:
+    dactive, d_w, _ = linear_backward(dout, cache.linear)
+    dx, d_gamma, d_beta = layer_norm_backward(dactive * d_relu(cache.normed), cache.norm)
+    return dx, {"gamma" + half: d_gamma, "beta" + half: d_beta, "W" + half: d_w}
 
 
 def _require_addable(shortcut: Array, branch: Array) -> None:
@@ -160,7 +175,7 @@ def stack_gradient_norms(
     """How a gradient fares on its way down a stack of dense blocks, with shortcuts or without.
 
     x (B, D) goes through `dense_residual_forward` of every block; dout (B, E) is the gradient at the top. Returns the
-    Frobenius norms of the gradient at the input of the first block, of the second, ..., and at the top: len(blocks) + 1.
+    Frobenius norm of the gradient at the input of every block, first block first, and at the top: len(blocks) + 1.
     """
     signal, gradient = as_float(x), as_float(dout)
     caches = []

@@ -38,7 +38,7 @@ def polynomial_fit(x: ArrayLike, y: ArrayLike, degree: int) -> Array:
     Solved by the singular value decomposition of the design matrix, not by the normal equations, which square its
     condition number.
     """
-    return np.linalg.lstsq(design_matrix(x, degree), as_float(y), rcond=None)[0]
+    return as_float(np.linalg.lstsq(design_matrix(x, degree), as_float(y), rcond=None)[0])
 
 
 def polynomial_predict(coefficients: ArrayLike, x: ArrayLike) -> Array:

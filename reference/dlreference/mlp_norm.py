@@ -1,7 +1,7 @@
 """Multilayer perceptron with batch normalisation and dropout: hidden blocks of linear, norm, ReLU, dropout.
 
-Parameters W1, b1, gamma1, beta1, ..., and WL, bL for the linear output; state running_mean1, running_var1, ... The biases
-of the hidden layers are kept for uniformity: the norm takes them out again, and their gradient is zero in training.
+Parameters W1, b1, gamma1, beta1, ..., and WL, bL for the linear output; state running_mean1, running_var1, ... The
+biases of the hidden layers are kept for uniformity: the norm takes them out again, their gradient is zero in training.
 """
 
 from collections.abc import Mapping, Sequence

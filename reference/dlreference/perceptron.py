@@ -62,8 +62,8 @@ def perceptron_fit(
 def margin(X: ArrayLike, y: ArrayLike, w: ArrayLike, b: float) -> float:
     """Least signed distance of the points (x, 1) from the plane through the origin with normal (w, b).
 
-    X (N, D), y (N,) in {0, 1}. The bias is folded in: the distance is (2y - 1) (w.x + b) / |(w, b)|. Positive when every
-    point is on its side.
+    X (N, D), y (N,) in {0, 1}. The bias is folded in: the distance is (2y - 1) (w.x + b) / |(w, b)|. Positive when
+    every point is on its side.
     """
     X, w = as_float(X), as_float(w)
     signs = 2.0 * as_labels(y) - 1.0

@@ -1,8 +1,8 @@
 """The two-spiral task: points, densities, the best accuracy anyone can reach, and the feature that makes it linear.
 
 The arms are r = r0 + (1 - r0) theta / (4 pi) for theta in [0, 4 pi]; arm 1 is arm 0 turned by pi. The radius comes from
-theta before the turn: with the turn inside the radius both arms would lie on one curve. Points get isotropic normal noise,
-`noise` being its standard deviation per coordinate.
+theta before the turn: with the turn inside the radius both arms would lie on one curve. Points get isotropic normal
+noise, `noise` being its standard deviation per coordinate.
 """
 
 import math
@@ -86,14 +86,11 @@ def polar_feature(X: ArrayLike, r0: float = R0) -> Array:
     return np.cos(np.arctan2(X[:, 1], X[:, 0]) - theta)
 
 
-def decision_grid(
-    score: Callable[[Array], Array], low: float, high: float, resolution: int
-) -> tuple[Array, Array, Array]:
-    """Values of a function of points on a square grid: (xs (R,), ys (R,), values (R, R)), values[i, j] at (xs[j], ys[i]).
+def decision_grid(score: Callable[[Array], Array], low: float, high: float, resolution: int) -> tuple[Array, Array]:
+    """Values of a function of points on a square grid: (axis (R,), values (R, R)), values[i, j] at (axis[j], axis[i]).
 
-    score maps points (R * R, 2) to (R * R,).
+    score maps points (R * R, 2) to (R * R,); the axis runs evenly from low to high.
     """
-    xs = np.linspace(low, high, resolution)
-    grid_x, grid_y = np.meshgrid(xs, xs)
-    values = as_float(score(np.stack([grid_x.ravel(), grid_y.ravel()], axis=1)))
-    return xs, xs.copy(), values.reshape(resolution, resolution)
+    axis = np.linspace(low, high, resolution)
+    xs, ys = np.meshgrid(axis, axis)
+    return axis, as_float(score(np.stack([xs.ravel(), ys.ravel()], axis=1))).reshape(resolution, resolution)

@@ -1,10 +1,11 @@
 """Initialisation of the reference against PyTorch's distributions and the theory of signal propagation."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from dlreference import init, mlp
-import itertools
 
 FAN_IN, FAN_OUT = 300, 700
 TORCH = {

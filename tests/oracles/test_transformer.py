@@ -48,7 +48,7 @@ def leaf(x):
 def draw_params(rng, d_model, d_ff):
     shapes = {f"W_{part}": (d_model, d_model) for part in "qkvo"} | {f"b_{part}": (d_model,) for part in "qkvo"}
     shapes |= {"W1": (d_ff, d_model), "b1": (d_ff,), "W2": (d_model, d_ff), "b2": (d_model,)}
-    shapes |= {name: (d_model,) for name in ("gamma1", "beta1", "gamma2", "beta2")}
+    shapes |= dict.fromkeys(("gamma1", "beta1", "gamma2", "beta2"), (d_model,))
     return {name: 0.5 * draw(rng, *shape) for name, shape in shapes.items()}
 
 

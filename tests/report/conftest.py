@@ -71,40 +71,58 @@ def _mse() -> ExerciseResult:
 
 
 def _softmax() -> ExerciseResult:
-    wrong = make_check(
+    advice = (
+        "exp of a large logit overflows to infinity, and infinity over infinity is nan: "
+        "subtract each slice's maximum first."
+    )
+    huge = make_check(
         "huge logits",
         4,
         "failed",
-        "softmax(z) with logits up to 1e4, z.shape = (3, 5): 15 of 15 entries differ, the first at index [0, 0]\n"
-        "expected  [[0.0, 0.0, 1.0, 0.0, 0.0], [0.2119, 0.5761, 0.0, 0.0, 0.2119], [1.0, 0.0, 0.0, 0.0, 0.0]]\n"
-        "got       [[nan, nan, nan, nan, nan], [nan, nan, nan, nan, nan], [nan, nan, nan, nan, nan]]",
+        "On logits of ten thousand: softmax(x=[[10000, 10000, 0], [-10000, 0, -10000]])\n"
+        "The result is nan at index [0, 0], where a finite number is right (2 of 6 entries are wrong).\n"
+        "Expected 0.5.",
         "no-max-shift",
-        "exp overflows for large logits. Subtract each row's maximum before exponentiating: "
-        "the answer does not change, because numerator and denominator are scaled alike.",
+        advice,
     )
     shift = make_check(
-        "shift invariance",
+        "a constant added to all logits changes nothing",
         4,
         "failed",
-        "softmax(z + 1000) must equal softmax(z), z.shape = (4, 3)\nexpected  0.66524096 at [0, 2]\ngot       nan",
+        "On logits around a thousand: softmax(x=<array (4, 3)>)\n"
+        "The result is wrong in 3 of 12 entries, first at index [0, 2].\n"
+        "Expected 0.6652409558, got nan. Look at the exponentials.",
         "no-max-shift",
-        wrong.advice,
+        advice,
     )
-    checks = (make_check("shape", 4), make_check("rows sum to one", 4), wrong, shift, make_check("axis 0", 4))
+    precise = make_check(
+        "float64 comes back",
+        4,
+        "failed",
+        "The result is wrong in every entry, first at index [0, 0].\n"
+        "Expected 0.9564563678, got 0.9564563632 (off by 4.64e-09, relative error 4.8e-09).",
+    )
+    axis = make_check(
+        "axis 0", 2, "failed", "softmax(x=<array (4, 3)>, axis=0)\nThe result should have the shape (4, 3)."
+    )
+    checks = (make_check("shape", 2), make_check("rows sum to one", 4), huge, shift, precise, axis)
     return exercise_result("softmax", checks, stdout="max is 10000.0\nRuntimeWarning: overflow encountered in exp\n")
 
 
 def _cross_entropy() -> ExerciseResult:
-    trace = (
-        "ch305_loss_functions.py, line 71, in cross_entropy\n"
-        "    return -log_p[labels].mean()\n"
-        "IndexError: index 4 is out of bounds for axis 0 with size 3"
-    )
+    def raised(case: str) -> str:
+        return (
+            f"On {case}: cross_entropy(logits=<array (6, 5)>, targets=[0, 0, 4, 3, 3, 0])\n"
+            "`cross_entropy` raised IndexError.\n"
+            "IndexError: index 4 is out of bounds for axis 0 with size 3\n"
+            "  line 71, in cross_entropy: return -log_p[labels].mean()"
+        )
+
     checks = (
-        make_check("value", 8, "error", trace),
-        make_check("batch of one", 4, "error", trace),
-        make_check("gradient", 10, "skipped"),
-        make_check("one-hot labels agree", 3, "skipped"),
+        make_check("value", 8, "error", raised("six rows and five classes")),
+        make_check("batch of one", 4, "error", raised("one row")),
+        make_check("gradient", 10, "skipped", "Not tried until this passes: value."),
+        make_check("one-hot labels agree", 3, "skipped", "Not tried until this passes: value."),
     )
     return exercise_result("cross_entropy", checks)
 
@@ -119,7 +137,7 @@ def _hostile() -> ExerciseResult:
 
 
 def _kl() -> ExerciseResult:
-    return exercise_result("kl_divergence", (make_check("value", 15, "missing", "not written yet"),))
+    return exercise_result("kl_divergence", (make_check("value", 15, "missing", "`kl_divergence` is still to do."),))
 
 
 @pytest.fixture
@@ -151,8 +169,8 @@ def empty() -> ChapterResult:
             exercise_result(
                 n,
                 (
-                    make_check("value", p - 4, "missing", f"{n} still raises NotImplementedError"),
-                    make_check("gradient", 4, "missing", f"{n} still raises NotImplementedError"),
+                    make_check("value", p - 4, "missing", f"`{n}` is still to do."),
+                    make_check("gradient", 4, "missing", f"`{n}` is still to do."),
                 ),
             )
             for n, p in zip(names, points, strict=True)
@@ -162,8 +180,18 @@ def empty() -> ChapterResult:
 
 @pytest.fixture
 def broken() -> ChapterResult:
-    problem = "ch305_loss_functions.py, line 12\n    def softmax(z)\n                  ^\nSyntaxError: expected ':'"
-    return make_chapter((exercise_result("softmax", (make_check("value", 100, "missing"),)),), problem=problem)
+    absent = "There is no `softmax` in the file. The file stopped before: see above."
+    problem = "The file could not be read at line 12: SyntaxError: invalid syntax"
+    return make_chapter((exercise_result("softmax", (make_check("value", 100, "missing", absent),)),), problem=problem)
+
+
+@pytest.fixture
+def halfway() -> ChapterResult:
+    """A file that stopped after its first functions, which were graded all the same."""
+    absent = "There is no `huber` in the file. The file stopped before: see above."
+    huber = exercise_result("huber", (make_check("value", 15, "missing", absent),))
+    problem = "The file stopped at line 24: NameError: name 'undefined' is not defined"
+    return make_chapter((_mse(), _softmax(), huber), problem=problem)
 
 
 @pytest.fixture

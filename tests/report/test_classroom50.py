@@ -26,7 +26,7 @@ def test_golden(name, request, golden):
     golden(f"{name}.classroom50.json", classroom50.render(request.getfixturevalue(name), ENVIRON, NOW))
 
 
-@pytest.mark.parametrize("name", ["good", "mixed", "empty", "broken", "course"])
+@pytest.mark.parametrize("name", ["good", "mixed", "empty", "broken", "halfway", "course"])
 def test_what_the_runner_asks_for(name, request):
     result = request.getfixturevalue(name)
     data = written(result)

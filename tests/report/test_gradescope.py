@@ -51,7 +51,7 @@ def test_golden(name, request, golden):
     golden(f"{name}.gradescope.json", render("gradescope", request.getfixturevalue(name)))
 
 
-@pytest.mark.parametrize("name", ["good", "mixed", "empty", "broken", "course"])
+@pytest.mark.parametrize("name", ["good", "mixed", "empty", "broken", "halfway", "course"])
 def test_valid_and_adding_up(name, request):
     result = request.getfixturevalue(name)
     written = json.loads(render("gradescope", result))

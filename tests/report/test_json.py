@@ -10,7 +10,7 @@ from dlgrade.grading.results import ChapterResult, CourseResult
 from dlgrade.report.formats import render
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "result.schema.json").read_text(encoding="utf-8"))
-RESULTS = ("good", "mixed", "empty", "broken", "course")
+RESULTS = ("good", "mixed", "empty", "broken", "halfway", "course")
 
 
 @pytest.mark.parametrize("name", ["mixed", "course"])

@@ -10,7 +10,7 @@ from dlgrade.report.formats import render
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-RESULTS = ("good", "mixed", "empty", "broken", "course")
+RESULTS = ("good", "mixed", "empty", "broken", "halfway", "course")
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +32,17 @@ def test_counts_are_those_of_the_cases(mixed):
     root = ET.fromstring(render("junit", mixed))
     suite = root.find("testsuite")
     assert suite is not None
-    assert suite.attrib["tests"] == str(len(suite.findall("testcase"))) == "16"
-    for attribute, tag, count in (("failures", "failure", 4), ("errors", "error", 4), ("skipped", "skipped", 2)):
+    assert suite.attrib["tests"] == str(len(suite.findall("testcase"))) == "17"
+    for attribute, tag, count in (("failures", "failure", 6), ("errors", "error", 4), ("skipped", "skipped", 2)):
         assert suite.attrib[attribute] == str(len(suite.findall(f"testcase/{tag}"))) == str(count)
-    assert root.attrib["failures"] == "4"
+    assert root.attrib["failures"] == "6"
 
 
 def test_score_and_output_are_there(mixed):
     suite = ET.fromstring(render("junit", mixed)).find("testsuite")
     assert suite is not None
     properties = {p.attrib["name"]: p.attrib["value"] for p in suite.iter("property")}
-    assert (properties["score"], properties["max_score"]) == ("27", "90")
+    assert (properties["score"], properties["max_score"]) == ("21", "90")
     assert [c.attrib["name"] for c in suite.findall("testcase[system-out]")] == ["huge logits", "value"]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-RESULTS = ("good", "mixed", "empty", "broken", "course")
+RESULTS = ("good", "mixed", "empty", "broken", "halfway", "course")
 
 
 @pytest.mark.parametrize("name", RESULTS)
@@ -58,6 +58,32 @@ def test_a_message_keeps_its_lines_and_hangs(chapter, check):
     assert gutter[-1] == "    │ got:      2.5"
 
 
+def test_the_comparing_sentence_becomes_two_lines(mixed):
+    page = render("text", mixed)
+    assert "    │ expected  0.5\n" in page
+    assert "    │ expected  0.6652409558\n    │ got       nan\n    │ Look at the exponentials.\n" in page
+    render("text", mixed, color=True).index("\x1b[31mgot       nan\x1b[0m")
+
+
+def test_code_that_broke_at_one_place_is_explained_once(mixed):
+    assert render("text", mixed).count("`cross_entropy` raised IndexError") == 1
+
+
+def test_three_explanations_an_exercise_unless_it_was_asked_for(mixed, chapter):
+    page = render("text", mixed)
+    assert "axis 0" in page
+    assert "should have the shape (4, 3)" not in page
+    assert "explained by dlgrade check ch305:softmax" in page
+    assert "should have the shape (4, 3)" in render("text", chapter(mixed.exercises[1:2]))
+
+
+def test_a_file_that_stopped_halfway_is_reported_as_far_as_it_went(halfway):
+    page = render("text", halfway)
+    assert page.index("│ The file stopped at line 24") < page.index("✓ mse") < page.index("The result is nan")
+    assert "not written yet" not in page
+    assert page.splitlines()[-1] == "Next: make the file run, then dlgrade check ch305"
+
+
 def test_long_output_is_shown_from_its_end(chapter, check):
     exercise = exercise_result("mse", (check("value", 5, "failed"),), stdout="\n".join(map(str, range(1000))))
     page = render("text", chapter((exercise,)))
@@ -79,7 +105,7 @@ def test_a_course_goes_on_with_the_chapter_that_was_begun(course):
 
 def test_a_mistake_is_explained_once(mixed):
     page = render("text", mixed)
-    assert page.count("exp overflows for large logits") == 1
+    assert page.count("exp of a large logit overflows") == 1
     assert page.count("no-max-shift") == 2
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 
 from dlgrade.grading.results import ChapterResult, ExerciseResult
-from dlgrade.report.parts import STATUS_LABELS, Result, chapters_of, explanation, printed, wrong
+from dlgrade.report.parts import STATUS_LABELS, Result, chapters_of, explanation, nothing_ran, printed, wrong
 from dlgrade.report.safe import head, one_line
 
 
@@ -28,11 +28,15 @@ def render(result: Result, environ: Mapping[str, str] | None = None) -> str:
 
 
 def _annotations(chapter: ChapterResult, file: str) -> list[str]:
+    lines = []
     if chapter.problem:
-        return [_command("error", file, f"{chapter.chapter}: the file could not be run", head(chapter.problem))]
+        lines.append(_command("error", file, f"{chapter.chapter}: a problem with the file", head(chapter.problem)))
+    if nothing_ran(chapter):
+        return lines
     begun = [e for e in chapter.exercises if e.status != "missing"]
     missing = [e for e in chapter.exercises if e.status == "missing"]
-    return [line for e in begun for line in _errors(chapter, e, file)] + [
+    lines += [line for e in begun for line in _errors(chapter, e, file)]
+    return lines + [
         _command("error", file, f"{chapter.chapter} {e.name} (0/{e.max_score})", STATUS_LABELS["missing"].capitalize())
         for e in missing
     ]

@@ -58,7 +58,7 @@ def _numbered(chapter: ChapterResult) -> list[tuple[str, ExerciseResult, CheckRe
 def _headline(chapter: ChapterResult) -> str:
     said = [f"{chapter.chapter} {chapter.title}: {chapter.score} of {chapter.max_score} points"]
     if chapter.problem:
-        said.append(f"The file could not be run.\n{head(chapter.problem)}")
+        said.append(head(chapter.problem))
     return "\n".join(said)
 
 

@@ -15,6 +15,7 @@ from dlgrade.report.parts import (
     alike,
     chapters_of,
     next_exercise,
+    nothing_ran,
     passed,
     printed_title,
     skipped,
@@ -44,7 +45,7 @@ def render(result: Result) -> str:
     budget = DETAIL_BUDGET
     for chapter in shown:
         blocks += [f"## {_heading(chapter)}", *_body(chapter)]
-        for exercise in () if chapter.problem else chapter.exercises:
+        for exercise in () if nothing_ran(chapter) else chapter.exercises:
             section = _section(exercise) if exercise.status in ("partial", "failed") else ""
             budget -= len(section)
             if section and budget > 0:
@@ -60,14 +61,17 @@ def _heading(chapter: ChapterResult) -> str:
 
 
 def _body(chapter: ChapterResult) -> list[str]:
-    if chapter.problem:
-        return [f"The file {_code(chapter.file)} could not be run:", _fence(head(chapter.problem))]
+    problem = (
+        [f"There is a problem with {_code(chapter.file)}:", _fence(head(chapter.problem))] if chapter.problem else []
+    )
+    if nothing_ran(chapter):
+        return problem
     rows = ["| | exercise | score | checks passed | recognised mistakes |", "|---|---|---:|---:|---|"]
     for e in chapter.exercises:
         mistakes = ", ".join(_cell(m) for m in dict.fromkeys(c.mistake for c in e.checks if c.mistake))
         count = f"{len(passed(e))} of {len(e.checks)}" if e.status != "missing" else STATUS_LABELS["missing"]
         rows.append(f"| {SYMBOLS[e.status]} | {_cell(e.name)} | {e.score} / {e.max_score} | {count} | {mistakes} |")
-    return ["\n".join(rows)]
+    return [*problem, "\n".join(rows)]
 
 
 def _chapter_table(chapters: tuple[ChapterResult, ...]) -> str:

@@ -41,10 +41,12 @@ def skipped(exercise: ExerciseResult) -> tuple[CheckResult, ...]:
 
 
 def alike(checks: tuple[CheckResult, ...]) -> list[list[CheckResult]]:
-    """Checks of which the same is to be said, so that it is said once."""
+    """Checks of which the same is to be said, so that it is said once; code that broke at one place broke alike."""
     groups: dict[tuple[str, ...], list[CheckResult]] = {}
     for c in checks:
-        groups.setdefault((c.status, c.message, c.mistake, c.advice), []).append(c)
+        lines = c.message.rstrip().split("\n")
+        broke = c.status in ("error", "timeout", "crashed")
+        groups.setdefault((c.status, lines[-1] if broke else c.message, c.mistake, c.advice), []).append(c)
     return list(groups.values())
 
 
@@ -60,6 +62,12 @@ def untouched(chapter: ChapterResult) -> bool:
     return not chapter.problem and all(e.status == "missing" for e in chapter.exercises)
 
 
+def nothing_ran(chapter: ChapterResult) -> bool:
+    """The file's problem is all there is to say: no function of it ever gave an answer."""
+    gave = ("passed", "failed", "refused", "error")
+    return bool(chapter.problem) and not any(c.status in gave for e in chapter.exercises for c in e.checks)
+
+
 def explanation(check: CheckResult) -> str:
     """Everything there is to say about a check that did not pass, as plain harmless text of several lines."""
     said = [*_label_and(check, head(check.message))]
@@ -71,15 +79,16 @@ def explanation(check: CheckResult) -> str:
 
 
 def summary(check: CheckResult) -> str:
-    """The same in one line: what the message begins with, or for code that raised, the exception it ends with."""
+    """The same in one line: what the message begins with, or for code that raised, the exception."""
     lines = head(check.message).split("\n")
-    said = ": ".join(_label_and(check, (lines[-1] if check.status == "error" else lines[0]).strip()))
+    flush = [line for line in lines if not line.startswith(" ")] or lines
+    said = ": ".join(_label_and(check, flush[-1] if check.status == "error" else flush[0]))
     return f"{said} (recognised mistake: {one_line(check.mistake)})" if check.mistake else said
 
 
 def _label_and(check: CheckResult, message: str) -> Iterator[str]:
     label = STATUS_LABELS[check.status] or ("" if message else "wrong answer")
-    if label and not message.lower().startswith(label):
+    if label and not (message and (check.status == "skipped" or message.lower().startswith(label))):
         yield label.capitalize()
     if message:
         yield message

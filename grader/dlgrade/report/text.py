@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from dlgrade.grading.results import ChapterResult, CheckResult, CourseResult, ExerciseResult
@@ -10,6 +11,7 @@ from dlgrade.report.parts import (
     Result,
     alike,
     next_exercise,
+    nothing_ran,
     passed,
     printed_title,
     skipped,
@@ -24,6 +26,9 @@ STYLES = {"passed": "green", "partial": "blue", "failed": "red", "missing": "dim
 
 # A line of a message that begins with one of these, then a colon or two spaces, is half of a comparison.
 LABELS = {"expected": "green", "should be": "green", "got": "red", "yours": "red", "your answer": "red"}
+
+# More of them in one exercise is a wall of text; the first ones mended, the others often go.
+GROUPS_EXPLAINED = 3
 
 _BAR = 10
 
@@ -62,20 +67,23 @@ def _chapter(paint: Paint, width: int, chapter: ChapterResult) -> Iterator[str]:
     yield paint("dim", _meta(chapter, width))
     yield ""
     if chapter.problem:
-        yield paint("bold red", "The file could not be run.")
-        yield from _behind_gutter(paint, width, "  ", head(chapter.problem))
-        yield from _printed(paint, width, "  ", chapter.stdout)
+        yield from _behind_gutter(paint, width, "", head(chapter.problem), "bold red")
+    if nothing_ran(chapter):
+        yield from _printed(paint, width, "", chapter.stdout)
         return
+    if chapter.problem:
+        yield ""
     column = min(max((cells(e.name) for e in chapter.exercises), default=0), width - 42)
     for e in chapter.exercises:
-        yield _row(paint, column, e.status, e.name, e.score, e.max_score, _note(e))
+        yield _row(paint, column, e.status, e.name, e.score, e.max_score, _note(chapter, e))
     if not chapter.full_marks:
         if missing := [*_missing(width, chapter)]:
             yield from ["", *missing]
         yield from _printed(paint, width, "  ", chapter.stdout)
     for e in chapter.exercises:
         if e.status in ("partial", "failed"):
-            yield from ["", *_exercise(paint, width, e)]
+            limit = GROUPS_EXPLAINED if len(chapter.exercises) > 1 else len(e.checks)
+            yield from ["", *_exercise(paint, width, e, limit, f"{chapter.chapter}:{e.name}")]
 
 
 def _title(paint: Paint, width: int, title: str, score: int, max_score: int) -> Iterator[str]:
@@ -107,30 +115,41 @@ def _chapter_status(chapter: ChapterResult) -> str:
     return "missing" if untouched(chapter) else "partial" if chapter.score else "failed"
 
 
-def _note(exercise: ExerciseResult) -> str:
+def _note(chapter: ChapterResult, exercise: ExerciseResult) -> str:
     if exercise.status == "missing":
-        return STATUS_LABELS["missing"]
+        # In a file that stopped half-way it may well be written.
+        return "missing" if chapter.problem else STATUS_LABELS["missing"]
     return f"{len(passed(exercise))} of {len(exercise.checks)} checks"
 
 
 def _missing(width: int, chapter: ChapterResult) -> Iterator[str]:
-    """What the grader says of exercises not begun, beyond that; when none is begun, only of the first."""
-    exercises = [e for e in chapter.exercises if e.status == "missing"]
-    for exercise in exercises[:1] if untouched(chapter) else exercises:
+    """What the grader says of exercises not begun, the same of several only once: their rows say it already."""
+    said = set()
+    for exercise in (e for e in chapter.exercises if e.status == "missing"):
         for message in dict.fromkeys(one_line(c.message) for c in exercise.checks):
-            if message and message != STATUS_LABELS["missing"]:
-                said = message if exercise.name in message else f"{exercise.name}: {message}"
-                yield from (f"  {line}" for line in wrap(f"· {said}", width - 2, hang=2))
+            gist = message.replace(exercise.name, "")
+            if message and gist not in said:
+                said.add(gist)
+                line = message if exercise.name in message else f"{exercise.name}: {message}"
+                yield from (f"  {part}" for part in wrap(f"· {line}", width - 2, hang=2))
 
 
-def _exercise(paint: Paint, width: int, exercise: ExerciseResult) -> Iterator[str]:
+def _exercise(paint: Paint, width: int, exercise: ExerciseResult, limit: int, target: str) -> Iterator[str]:
     points = f"{exercise.score} / {exercise.max_score}"
     rule = "─" * (width - cells(exercise.name) - cells(points) - 2)
     yield f"{paint('bold', exercise.name)} {paint('dim', rule)} {paint('bold', points)}"
     advised: set[str] = set()
-    for checks in alike(wrong(exercise)):
-        yield from _wrong_checks(paint, width, checks, repeated=checks[0].mistake in advised)
+    groups = alike(wrong(exercise))
+    for checks in groups[:limit]:
+        yield ""
+        yield from _headings(paint, width, checks)
+        yield from _explanation(paint, width, checks[0], repeated=checks[0].mistake in advised)
         advised.add(checks[0].mistake)
+    if groups[limit:]:
+        yield ""
+        for checks in groups[limit:]:
+            yield from _headings(paint, width, checks)
+        yield f"    explained by {paint('bold', f'dlgrade check {target}')}"
     if rest := skipped(exercise):
         names = ", ".join(one_line(c.name) for c in rest)
         yield ""
@@ -141,24 +160,35 @@ def _exercise(paint: Paint, width: int, exercise: ExerciseResult) -> Iterator[st
     yield from _printed(paint, width, "  ", exercise.stdout)
 
 
-def _wrong_checks(paint: Paint, width: int, checks: list[CheckResult], *, repeated: bool) -> Iterator[str]:
-    first = checks[0]
-    label = STATUS_LABELS[first.status]
-    yield ""
+def _headings(paint: Paint, width: int, checks: list[CheckResult]) -> Iterator[str]:
     for check in checks:
         points = f"{check.score} / {check.max_score}"
-        suffix = f": {label}" if label else ""
-        name = clip(one_line(check.name), width - cells(suffix) - cells(points) - 6)
-        gap = " " * (width - cells(name) - cells(suffix) - cells(points) - 4)
+        room = width - cells(points) - 6
+        label = STATUS_LABELS[check.status]
+        # The message says it too, so a long name comes first.
+        suffix = f": {label}" if label and cells(one_line(check.name)) + cells(label) + 2 <= room else ""
+        name = clip(one_line(check.name), room - cells(suffix))
+        gap = " " * (room - cells(name) - cells(suffix) + 2)
         yield f"  {paint('red', '✗')} {paint('bold', name)}{suffix}{gap}{points}"
-    if first.message:
-        yield from _behind_gutter(paint, width, "    ", head(first.message))
-    if first.mistake:
+
+
+def _explanation(paint: Paint, width: int, check: CheckResult, *, repeated: bool) -> Iterator[str]:
+    if check.message:
+        yield from _behind_gutter(paint, width, "    ", _compared(head(check.message)))
+    if check.mistake:
         lead = "The same mistake" if repeated else "Recognised mistake"
-        yield paint("bold magenta", clip(f"    ▶ {lead}: {one_line(first.mistake)}", width))
-    if first.advice and not (first.mistake and repeated):
-        for paragraph in visible(first.advice).split("\n"):
+        yield paint("bold magenta", clip(f"    ▶ {lead}: {one_line(check.mistake)}", width))
+    if check.advice and not (check.mistake and repeated):
+        for paragraph in visible(check.advice).split("\n"):
             yield from (f"      {line}" for line in wrap(paragraph, width - 6))
+
+
+def _compared(message: str) -> str:
+    """The sentence that compares, "Expected A, got B (off by C).", as two lines one below the other."""
+    pair = re.sub(
+        r"(?m)^Expected (.+?), got (.+?)( \(off by .*?\))?\.(?:$| )", r"expected  \1\ngot       \2\3\n", message
+    )
+    return re.sub(r"(?m)^Expected (.+)\.$", r"expected  \1", pair).replace("\n\n", "\n").rstrip("\n")
 
 
 def _printed(paint: Paint, width: int, indent: str, stdout: str) -> Iterator[str]:
@@ -169,13 +199,13 @@ def _printed(paint: Paint, width: int, indent: str, stdout: str) -> Iterator[str
         yield from _behind_gutter(paint, width, indent, text)
 
 
-def _behind_gutter(paint: Paint, width: int, indent: str, text: str) -> Iterator[str]:
+def _behind_gutter(paint: Paint, width: int, indent: str, text: str, style: str = "") -> Iterator[str]:
     """Harmless text wrapped behind a bar, continued lines hanging, the two halves of a comparison coloured."""
     for line in text.split("\n"):
-        style, label = _half(line)
+        half, label = _half(line)
         hang = label or len(line) - len(line.lstrip()) + 2
         for part in wrap(line, width - len(indent) - 2, hang):
-            yield f"{indent}{paint('dim', '│')} {paint(style, part)}".rstrip()
+            yield f"{indent}{paint('dim', '│')} {paint(half or style, part)}".rstrip()
 
 
 def _half(line: str) -> tuple[str, int]:
