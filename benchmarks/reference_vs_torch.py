@@ -4,8 +4,8 @@
 
 Each repeat times our forward, torch's forward, our backward and torch's backward in turn, so that a slow moment of the
 machine meets all four. Printed are the medians, and their ratio: 2.00 means that ours takes twice as long. Torch's
-forward records its graph, as ours fills its cache; the backward gives the gradients of all inputs and parameters. Before
-the clock starts, outputs and gradients of both are compared.
+forward records its graph, as ours fills its cache; the backward gives the gradients of all inputs and parameters.
+Before the clock starts, outputs and gradients of both are compared.
 """
 
 import argparse
@@ -178,7 +178,7 @@ def check(case: Case, dout: Array) -> None:
 
 def measure(case: Case, dout: Array, repeats: int) -> Timing:
     d_tensor = torch.tensor(dout)
-    out, cache = case.forward()
+    _, cache = case.forward()
     graph = case.torch_forward()
     actions: list[Callable[[], object]] = [
         case.forward,

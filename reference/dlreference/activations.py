@@ -123,7 +123,7 @@ def d_mish(z: ArrayLike) -> Array:
 
 
 def _gelu_inner(z: Array) -> Array:
-    return _GELU_SCALE * (z + _GELU_CUBIC * z**3)
+    return _GELU_SCALE * (z + _GELU_CUBIC * z * z * z)
 
 
 def gelu(z: ArrayLike, approximate: Approximate = "none") -> Array:

@@ -4,7 +4,7 @@ Each function makes one draw of the whole matrix, so the same generator state gi
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -100,7 +100,7 @@ def output_bias(p: ArrayLike) -> Array:
     return np.log(p) - np.log1p(-p)
 
 
-def forward_second_moments(x: ArrayLike, weights: list[Array]) -> Array:
+def forward_second_moments(x: ArrayLike, weights: Sequence[ArrayLike]) -> Array:
     """Mean square of the signal x (B, n0), then of each layer's output in the ReLU net without biases: (L + 1,).
 
     weights: L matrices (n_l, n_(l-1)). With He weights the second moment stays, with Xavier in equal widths it halves.
@@ -108,12 +108,12 @@ def forward_second_moments(x: ArrayLike, weights: list[Array]) -> Array:
     a = as_float(x)
     moments = [np.mean(a**2)]
     for W in weights:
-        a = relu(a @ W.T)
+        a = relu(a @ as_float(W).T)
         moments.append(np.mean(a**2))
     return np.array(moments)
 
 
-def backward_second_moments(x: ArrayLike, weights: list[Array], dout: ArrayLike) -> Array:
+def backward_second_moments(x: ArrayLike, weights: Sequence[ArrayLike], dout: ArrayLike) -> Array:
     """Mean square of the gradient at each layer's input and, last, at the output, in the same net: (L + 1,).
 
     x (B, n0), weights: L matrices (n_l, n_(l-1)), dout (B, n_L) the gradient at the last layer's output. Entry l is the
@@ -122,12 +122,12 @@ def backward_second_moments(x: ArrayLike, weights: list[Array], dout: ArrayLike)
     a = as_float(x)
     slopes = []
     for W in weights:
-        z = a @ W.T
+        z = a @ as_float(W).T
         slopes.append(d_relu(z))
         a = relu(z)
     da = as_float(dout)
     moments = [np.mean(da**2)]
     for W, slope in zip(reversed(weights), reversed(slopes), strict=True):
-        da = (da * slope) @ W
+        da = (da * slope) @ as_float(W)
         moments.append(np.mean(da**2))
     return np.array(moments[::-1])

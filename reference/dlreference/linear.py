@@ -11,8 +11,11 @@ def linear_forward(x: ArrayLike, W: ArrayLike, b: ArrayLike | None = None) -> tu
     x (..., in), W (out, in), b (out,) or None -> out (..., out) = x @ W.T + b, and the cache (x, W).
     """
     x, W = as_float(x), as_float(W)
-    out = x @ W.T
-    return (out if b is None else out + as_float(b)), (x, W)
+    # One product of two matrices: with more axes NumPy would take a small product for each leading index.
+    out = x.reshape(-1, x.shape[-1]) @ W.T
+    if b is not None:
+        out += as_float(b)
+    return out.reshape(*x.shape[:-1], W.shape[0]), (x, W)
 
 
 def linear_backward(dout: ArrayLike, cache: LinearCache) -> tuple[Array, Array, Array]:
@@ -24,7 +27,7 @@ def linear_backward(dout: ArrayLike, cache: LinearCache) -> tuple[Array, Array, 
     dout = as_float(dout)
     x, W = cache
     flat_dout = dout.reshape(-1, W.shape[0])
-    return dout @ W, flat_dout.T @ x.reshape(-1, W.shape[1]), flat_dout.sum(axis=0)
+    return (flat_dout @ W).reshape(x.shape), flat_dout.T @ x.reshape(-1, W.shape[1]), flat_dout.sum(axis=0)
 
 
 def compose_linear(W1: ArrayLike, b1: ArrayLike, W2: ArrayLike, b2: ArrayLike) -> tuple[Array, Array]:

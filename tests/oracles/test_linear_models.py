@@ -1,4 +1,4 @@
-"""Linear maps, polynomials and logistic regression of the reference against PyTorch, NumPy's polyfit and scikit-learn."""
+"""Linear maps, polynomials and logistic regression of the reference against PyTorch, NumPy and scikit-learn."""
 
 import numpy as np
 import pytest

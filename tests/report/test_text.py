@@ -77,6 +77,22 @@ def test_three_explanations_an_exercise_unless_it_was_asked_for(mixed, chapter):
     assert "should have the shape (4, 3)" in render("text", chapter(mixed.exercises[1:2]))
 
 
+def test_a_mistake_is_named_even_past_the_limit(chapter, check):
+    wrong = tuple(check(f"c{i}", 1, "failed", f"m{i}", f"mistake-{i}", f"advice {i}") for i in range(5))
+    page = render("text", chapter((exercise_result("mse", wrong), exercise_result("huber", (check("value", 1),)))))
+    assert "│ m3" not in page
+    assert "▶ Recognised mistake: mistake-4\n      advice 4" in page
+
+
+def test_an_absent_function_is_said_to_be_absent(chapter, check):
+    todo = tuple(exercise_result(n, (check("v", 1, "missing", f"`{n}` is still to do."),)) for n in ("mse", "huber"))
+    absent = exercise_result("bce", (check("v", 1, "missing", "There is no `bce` in the file."),))
+    assert "still to do" not in render("text", chapter(todo))
+    page = render("text", chapter((*todo, absent)))
+    assert page.count("·") == 3 + 3 + 1
+    assert "  · There is no `bce` in the file.\n" in page
+
+
 def test_a_file_that_stopped_halfway_is_reported_as_far_as_it_went(halfway):
     page = render("text", halfway)
     assert page.index("│ The file stopped at line 24") < page.index("✓ mse") < page.index("The result is nan")

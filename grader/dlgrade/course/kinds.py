@@ -219,10 +219,10 @@ def _blame(
         slope = central_difference(lambda changed: _scalar(value(student, changed), inputs), inputs, key, index)
     except Exception:  # the forward has its own checks; here it only helps to explain
         return
-    place = f"At [{', '.join(str(int(i)) for i in index)}] it" if index else "It"
+    place = f" at [{', '.join(str(int(i)) for i in index)}]" if index else ""
     wrong.values = (
-        f"{place} should be {number_text(want[index])} and is {number_text(array[index])}; "
-        f"nudge that input, and your own forward changes at a rate of {number_text(slope)}."
+        f"Expected {number_text(want[index])}, got {number_text(array[index])}{place}.\n"
+        f"Nudge that input, and your own forward changes at a rate of {number_text(slope)}."
     )
     near = 1e-5 * max(1.0, float(np.abs(want).max()))
     fits_forward, forward_right = abs(slope - array[index]) < near, abs(slope - want[index]) < near

@@ -30,7 +30,7 @@ def recognise(
             made = LocalStudent(source, code, replaces)
             try:
                 check.run(made, drawn)
-            except (Wrong, StudentFailure):
+            except (Wrong, StudentFailure, TypeError, ValueError, LookupError, AttributeError, ArithmeticError):
                 if same_answers(transcript, made.transcript):
                     return mistake
     return None

@@ -10,7 +10,7 @@ from types import CodeType
 from typing import Any
 
 from dlgrade.course import registry
-from dlgrade.course.compare import Wrong
+from dlgrade.course.compare import Wrong, describe
 from dlgrade.course.spec import Chapter, Check, Exercise, Mistake
 from dlgrade.grading.diagnose import recognise
 from dlgrade.grading.results import ChapterResult, CheckResult, ExerciseResult, Status, exercise_result
@@ -122,6 +122,8 @@ class _Run:
             return self.failed(exercise, check, drawn, student, wrong)
         except StudentFailure as failure:
             return self.no_answer(exercise, check, drawn, student, failure)
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError):
+            return self.failed(exercise, check, drawn, student, unreadable(student))
         return _result(check, "passed")
 
     def failed(self, exercise: Exercise, check: Check, drawn: Any, student: Student, wrong: Wrong) -> CheckResult:
@@ -174,6 +176,14 @@ class _Run:
         known = [n for n in names if type(n) is str] if type(names) is list else []
         near = difflib.get_close_matches(failure.call.function, known, n=1)
         return f" Did you mean it to be your `{near[0][:60]}`?" if near else ""
+
+
+def unreadable(student: Student) -> Wrong:
+    """For an answer of a kind that a check did not expect: say what came back instead of what it did to the check."""
+    call, reply = student.transcript[-1]
+    wrong = Wrong(f"`{call.function}` returned {describe(reply.value)}, which is not what the exercise asks for.")
+    wrong.call = call
+    return wrong
 
 
 def _result(check: Check, status: Status, message: str = "", mistake: Mistake | None = None) -> CheckResult:

@@ -123,12 +123,13 @@ def _note(chapter: ChapterResult, exercise: ExerciseResult) -> str:
 
 
 def _missing(width: int, chapter: ChapterResult) -> Iterator[str]:
-    """What the grader says of exercises not begun, the same of several only once: their rows say it already."""
+    """What the grader says of exercises not begun beyond their being so, which their rows say; of several, once."""
     said = set()
     for exercise in (e for e in chapter.exercises if e.status == "missing"):
         for message in dict.fromkeys(one_line(c.message) for c in exercise.checks):
             gist = message.replace(exercise.name, "")
-            if message and gist not in said:
+            plain_todo = message.endswith("` is still to do.") and message.count("`") == 2
+            if message and not plain_todo and gist not in said:
                 said.add(gist)
                 line = message if exercise.name in message else f"{exercise.name}: {message}"
                 yield from (f"  {part}" for part in wrap(f"· {line}", width - 2, hang=2))
@@ -143,12 +144,14 @@ def _exercise(paint: Paint, width: int, exercise: ExerciseResult, limit: int, ta
     for checks in groups[:limit]:
         yield ""
         yield from _headings(paint, width, checks)
-        yield from _explanation(paint, width, checks[0], repeated=checks[0].mistake in advised)
-        advised.add(checks[0].mistake)
+        if checks[0].message:
+            yield from _behind_gutter(paint, width, "    ", _compared(head(checks[0].message)))
+        yield from _mistake(paint, width, checks[0], advised)
     if groups[limit:]:
         yield ""
         for checks in groups[limit:]:
             yield from _headings(paint, width, checks)
+            yield from _mistake(paint, width, checks[0], advised)
         yield f"    explained by {paint('bold', f'dlgrade check {target}')}"
     if rest := skipped(exercise):
         names = ", ".join(one_line(c.name) for c in rest)
@@ -172,14 +175,15 @@ def _headings(paint: Paint, width: int, checks: list[CheckResult]) -> Iterator[s
         yield f"  {paint('red', '✗')} {paint('bold', name)}{suffix}{gap}{points}"
 
 
-def _explanation(paint: Paint, width: int, check: CheckResult, *, repeated: bool) -> Iterator[str]:
-    if check.message:
-        yield from _behind_gutter(paint, width, "    ", _compared(head(check.message)))
+def _mistake(paint: Paint, width: int, check: CheckResult, advised: set[str]) -> Iterator[str]:
+    """The recognised mistake by name, and its advice unless that was given already."""
+    repeated = check.mistake in advised
     if check.mistake:
+        advised.add(check.mistake)
         lead = "The same mistake" if repeated else "Recognised mistake"
         yield paint("bold magenta", clip(f"    ▶ {lead}: {one_line(check.mistake)}", width))
-    if check.advice and not (check.mistake and repeated):
-        for paragraph in visible(check.advice).split("\n"):
+    if not repeated:
+        for paragraph in visible(check.advice).split("\n") if check.advice else ():
             yield from (f"      {line}" for line in wrap(paragraph, width - 6))
 
 

@@ -46,7 +46,10 @@ ResourceLimit = tuple[int, int, int]  # which, soft, hard
 CAP_DAC_READ_SEARCH = 1 << 2
 
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")  # where a wheel puts the grader and the reference
-SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", os.devnull, "/dev/urandom")
+SYSTEM_PATHS = (
+    *("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/usr/lib/locale"),
+    *(os.devnull, "/dev/urandom"),
+)
 LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 # What the extension modules of the standard library and of NumPy link to. Only Debian has a folder of libraries alone;
 # elsewhere they lie beside the folders in which Python packages are installed, and are picked out by name.
@@ -152,7 +155,7 @@ def python_paths() -> list[str]:
     Some paths may not exist on this system; `build` skips those.
     """
     library = [path for folder in _standard_library() for path in _without_packages(folder)]
-    return list(dict.fromkeys([*library, *_shared_libraries(), *_numpy_folders(), *SYSTEM_FILES]))
+    return list(dict.fromkeys([*library, *_shared_libraries(), *_numpy_folders(), *SYSTEM_PATHS]))
 
 
 def _standard_library() -> list[str]:

@@ -286,7 +286,8 @@ class Session:
     def _heard(self, message: dict[str, Any]) -> None:
         text = message.get("text")
         if type(text) is str and self.stdout_left > 0:
-            self.stdout.append(text[: self.stdout_left])
+            whole = len(text) <= self.stdout_left
+            self.stdout.append(text if whole else text[: self.stdout_left] + "\n[more output was dropped]\n")
             self.stdout_left -= len(text)
 
     def _reply(self, message: dict[str, Any]) -> Reply:

@@ -8,7 +8,7 @@ import numpy as np
 from dlreference import losses as ref
 
 from dlgrade.course.compare import below, holds, numbers, same
-from dlgrade.course.kinds import Case, Rng, loss_gradient, numeric, prop, unchanged
+from dlgrade.course.kinds import Case, Rng, loss_gradient, numeric, picked, prop, unchanged
 from dlgrade.course.spec import Chapter, Exercise, Mistake, Picture
 from dlgrade.sandbox.protocol import Callback
 
@@ -740,8 +740,8 @@ def huber_sign_only(y_hat: Array, y: Array, delta: float = 1.0) -> Any:
 def continuous(student: Any, rng: Rng) -> None:
     delta = float(rng.uniform(0.5, 2.0))
     just = 1e-9
-    inside = numbers(student.huber([delta - just], [0.0], delta)[0], (), "the loss")
-    outside = numbers(student.huber([delta + just], [0.0], delta)[0], (), "the loss")
+    losses = [picked(student.huber([delta + side], [0.0], delta), 0, "the loss") for side in (-just, just)]
+    inside, outside = (numbers(loss, (), "the loss") for loss in losses)
     below(
         abs(float(outside - inside)),
         1e-7,
