@@ -13,13 +13,14 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
 import torch
 from dlreference import attention, conv, gru, lstm, transformer
+from dlreference.activations import Approximate
 from dlreference.arrays import Array
 from dlreference.recurrent import RECURRENT_KEYS, init_recurrent
 
@@ -31,8 +32,8 @@ class Case(NamedTuple):
 
     name: str
     size: str
-    forward: Callable[[], tuple[Array, object]]
-    backward: Callable[[Array, object], Sequence[Array]]
+    forward: Callable[[], tuple[Array, Any]]
+    backward: Callable[[Array, Any], Sequence[Array]]
     torch_forward: Callable[[], torch.Tensor]
     torch_inputs: Sequence[torch.Tensor]
 
@@ -53,22 +54,23 @@ def leaf(x: Array) -> torch.Tensor:
 def conv_case(rng: np.random.Generator, x_shape: tuple[int, ...], filters: int, kernel: int, stride: int) -> Case:
     padding = kernel // 2
     x, w, b = (rng.normal(size=shape) for shape in (x_shape, (filters, x_shape[1], kernel, kernel), (filters,)))
-    tensors = [leaf(x), leaf(w), leaf(b)]
+    x_tensor, w_tensor, b_tensor = leaf(x), leaf(w), leaf(b)
     return Case(
         "conv2d",
         f"B{x_shape[0]} C{x_shape[1]} {x_shape[2]}x{x_shape[3]} F{filters} k{kernel} s{stride}",
         lambda: conv.conv2d_forward(x, w, b, stride, padding),
         conv.conv2d_backward,
-        lambda: torch.nn.functional.conv2d(*tensors, stride, padding),
-        tensors,
+        lambda: torch.nn.functional.conv2d(x_tensor, w_tensor, b_tensor, stride, padding),
+        [x_tensor, w_tensor, b_tensor],
     )
 
 
 def recurrent_case(rng: np.random.Generator, name: str, batch: int, steps: int, features: int, hidden: int) -> Case:
-    forward, backward, gates, kind = {
+    layers: dict[str, tuple[Any, Any, int, Any]] = {
         "LSTM": (lstm.lstm_forward, lstm.lstm_backward, 4, torch.nn.LSTM),
         "GRU": (gru.gru_forward, gru.gru_backward, 3, torch.nn.GRU),
-    }[name]
+    }
+    forward, backward, gates, kind = layers[name]
     params = init_recurrent(rng, features, hidden, gates)
     x = rng.normal(size=(batch, steps, features))
     layer = kind(features, hidden, batch_first=True, dtype=torch.float64)
@@ -78,11 +80,11 @@ def recurrent_case(rng: np.random.Generator, name: str, batch: int, steps: int, 
             tensor.copy_(torch.tensor(params[key]))
     x_tensor = leaf(x)
 
-    def run() -> tuple[Array, object]:
+    def run() -> tuple[Array, Any]:
         hs, _, cache = forward(x, params)
         return hs, cache
 
-    def run_backward(dout: Array, cache: object) -> Sequence[Array]:
+    def run_backward(dout: Array, cache: Any) -> Sequence[Array]:
         dx, _, grads = backward(dout, cache)
         return [dx, *(grads[key] for key in RECURRENT_KEYS)]
 
@@ -94,18 +96,20 @@ def attention_case(rng: np.random.Generator, batch: int, heads: int, length: int
     q, k, v = (rng.normal(size=(batch, heads, length, d_head)) for _ in range(3))
     mask = attention.causal_mask(length) if causal else None
     torch_mask = None if mask is None else torch.tensor(mask)
-    tensors = [leaf(x) for x in (q, k, v)]
+    q_tensor, k_tensor, v_tensor = leaf(q), leaf(k), leaf(v)
     return Case(
         "attention",
         f"B{batch} h{heads} T{length} dk{d_head}{' causal' if causal else ''}",
         lambda: attention.attention_forward(q, k, v, mask),
         attention.attention_backward,
-        lambda: torch.nn.functional.scaled_dot_product_attention(*tensors, torch_mask),
-        tensors,
+        lambda: torch.nn.functional.scaled_dot_product_attention(q_tensor, k_tensor, v_tensor, torch_mask),
+        [q_tensor, k_tensor, v_tensor],
     )
 
 
-def block_case(rng: np.random.Generator, batch: int, length: int, d_model: int, heads: int, approximate: str) -> Case:
+def block_case(
+    rng: np.random.Generator, batch: int, length: int, d_model: int, heads: int, approximate: Approximate
+) -> Case:
     d_ff = 4 * d_model
     activation = "gelu" if approximate == "none" else lambda z: torch.nn.functional.gelu(z, approximate="tanh")
     layer = torch.nn.TransformerEncoderLayer(
@@ -134,7 +138,7 @@ def block_case(rng: np.random.Generator, batch: int, length: int, d_model: int, 
     x = rng.normal(size=(batch, length, d_model))
     x_tensor = leaf(x)
 
-    def run_backward(dout: Array, cache: object) -> Sequence[Array]:
+    def run_backward(dout: Array, cache: Any) -> Sequence[Array]:
         dx, grads = transformer.transformer_block_backward(dout, cache)
         return [dx, *(np.concatenate([grads[name] for name in names]) for names in parts.values())]
 
@@ -197,7 +201,7 @@ def measure(case: Case, dout: Array, repeats: int) -> Timing:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=31, help="timed repeats of each case (default: 31)")
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)

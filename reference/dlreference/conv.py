@@ -64,10 +64,17 @@ def windows(x: ArrayLike, walk: Geometry, fill: float = 0.0) -> Array:
     walk.output_size(*x.shape[2:])
     (pad_h, pad_w), (step_h, step_w), (dilate_h, dilate_w) = walk.padding, walk.stride, walk.dilation
     if pad_h or pad_w:
-        x = np.pad(x, ((0, 0), (0, 0), (pad_h, pad_h), (pad_w, pad_w)), constant_values=fill)
+        x = _pad(x, pad_h, pad_w, fill)
     reach = tuple(d * (k - 1) + 1 for k, d in zip(walk.kernel, walk.dilation, strict=True))
     dense = sliding_window_view(x, reach, axis=(2, 3))
     return dense[:, :, ::step_h, ::step_w, ::dilate_h, ::dilate_w]
+
+
+def _pad(x: Array, pad_h: int, pad_w: int, fill: float) -> Array:
+    batch, channels, height, width = x.shape
+    padded = np.full((batch, channels, height + 2 * pad_h, width + 2 * pad_w), fill)
+    padded[:, :, pad_h : pad_h + height, pad_w : pad_w + width] = x
+    return padded
 
 
 def add_windows(values: ArrayLike, image_size: tuple[int, int], walk: Geometry) -> Array:

@@ -262,19 +262,19 @@ def critic_gradients(
     return loss + penalty, {name: of_real[name] + of_fake[name] + of_penalty[name] for name in of_real}
 
 
-def quadratic_features(x: ArrayLike, centre: float = 0.0, scale: float = 1.0) -> Array:
-    """(u, u^2) with u = (x - centre) / scale: x (B, 1) -> (B, 2); a linear discriminator of them sees mean and variance.
+def quadratic_features(x: ArrayLike) -> Array:
+    """(x, x^2), (B, 1) -> (B, 2): a discriminator linear in them sees mean and variance and nothing else.
 
-    For two Gaussians the logit of the optimal discriminator is exactly such a quadratic.
+    For two Gaussians the logit of the optimal discriminator is exactly of this kind (`optimal_gaussian_logit`).
     """
-    u = (as_float(x) - centre) / scale
-    return np.concatenate([u, u**2], axis=-1)
+    x = as_float(x)
+    return np.concatenate([x, x**2], axis=-1)
 
 
-def quadratic_features_backward(dout: ArrayLike, x: ArrayLike, centre: float = 0.0, scale: float = 1.0) -> Array:
-    """Gradient at x (B, 1) for dout (B, 2): (dout_0 + 2 u dout_1) / scale."""
-    dout, x = as_float(dout), as_float(x)
-    return (dout[:, :1] + 2.0 * (x - centre) / scale * dout[:, 1:]) / scale
+def quadratic_features_backward(dout: ArrayLike, x: ArrayLike) -> Array:
+    """Gradient at x (B, 1) for dout (B, 2): dout_0 + 2 x dout_1."""
+    dout = as_float(dout)
+    return dout[:, :1] + 2.0 * as_float(x) * dout[:, 1:]
 
 
 def optimal_gaussian_logit(
@@ -305,8 +305,8 @@ def train_linear_gan(
 ) -> LinearGAN:
     """Match mean and variance of data (N, 1) by a generator that starts at x = z, with the non-saturating loss.
 
-    The discriminator is linear in `quadratic_features` standardized by the data and starts at 0; the generator is
-    standardized alike, which keeps both well conditioned. Draws, for each step: d_steps times
+    Both nets see the data standardized, which keeps the game well conditioned; the discriminator is linear in
+    `quadratic_features` and starts at 0. Draws, for each step: d_steps times
     `rng.integers(N, size=batch)` (real rows) and `rng.standard_normal((batch, 1))`, then one more
     `rng.standard_normal((batch, 1))` for the generator.
     """
@@ -323,8 +323,9 @@ def train_linear_gan(
             real_logits, real_cache = mlp.forward(quadratic_features(real), discriminator)
             fake_logits, fake_cache = mlp.forward(quadratic_features(fake), discriminator)
             _, dreal, dfake = discriminator_loss(real_logits, fake_logits)
-            for dlogits, cache in ((dreal, real_cache), (dfake, fake_cache)):
-                discriminator = descend(discriminator, mlp.backward(dlogits, cache, discriminator)[0], lr_d)
+            of_real, _ = mlp.backward(dreal, real_cache, discriminator)
+            of_fake, _ = mlp.backward(dfake, fake_cache, discriminator)
+            discriminator = descend(discriminator, {k: of_real[k] + of_fake[k] for k in of_real}, lr_d)
         fake, generator_cache = mlp.forward(rng.standard_normal((batch, 1)), generator)
         logits, cache = mlp.forward(quadratic_features(fake), discriminator)
         dfeatures = mlp.backward(generator_loss(logits)[1], cache, discriminator)[1]

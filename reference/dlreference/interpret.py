@@ -131,7 +131,8 @@ def lime(
 ) -> tuple[Array, float]:
     """A local linear explanation of the model at x (D,): coefficients (D,) and intercept, in the units of the inputs.
 
-    One draw: points x + spread `rng.standard_normal((samples, D))`, weighted by `proximity`, fitted by `weighted_ridge`.
+    One draw: points x + spread `rng.standard_normal((samples, D))`, weighted by `proximity` and fitted by
+    `weighted_ridge`.
     """
     x = as_float(x)
     points = x + spread * rng.standard_normal((samples, len(x)))
