@@ -153,7 +153,7 @@ def huber(y_hat, y, delta=1.0):
         r^2 / 2                        where |r| <= delta
         delta (|r| - delta / 2)        elsewhere
 
-    The two pieces meet with the same value and the same slope. The gradient is r, held between -delta and delta, over N.
+    The two pieces meet with the same value and the same slope. The gradient is r, held within -delta and delta, over N.
 
     y_hat, y: any shape, both the same.
     delta:    where the parabola ends, a positive number.

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from dlgrade.course import registry
 from dlgrade.grading.grader import Grader
 from dlgrade.grading.results import ChapterResult

@@ -1,4 +1,4 @@
-"""Answers as students write them: right ones in other styles score full marks, wrong ones do not, whatever the mistake."""
+"""Answers as students write them: right ones in other styles score full marks, wrong ones never do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws over all chapters: what `dlgrade author verify` finds on a few seeds, and every mistake named in a real report."""
+"""Laws over all chapters: what `dlgrade author verify` finds, on a few seeds."""
 
 from __future__ import annotations
 

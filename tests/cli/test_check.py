@@ -48,7 +48,9 @@ def test_the_stub_scores_0() -> None:
     assert "0 / 100" in run.stdout
 
 
-@pytest.mark.parametrize("target", ["305", "ch305", "CH305", "ch305_loss_functions", "solutions/ch305_loss_functions.py"])
+@pytest.mark.parametrize(
+    "target", ["305", "ch305", "CH305", "ch305_loss_functions", "solutions/ch305_loss_functions.py"]
+)
 def test_targets(target: str) -> None:
     args = [] if target.endswith(".py") else ["--file", "solutions"]
     assert dlgrade("check", target, *args).returncode == 0
@@ -66,7 +68,9 @@ def test_json_is_the_contract_and_reproducible() -> None:
     one, two = (json.loads(run.stdout) for run in runs)
     assert (one["schema"], one["chapter"], one["seed"], one["score"], one["max_score"]) == (1, "ch305", 3, 100, 100)
     assert one["sandbox"]
-    assert {"name", "kind", "score", "max_score", "status", "message", "mistake", "advice"} <= set(one["exercises"][0]["checks"][0])
+    assert {"name", "kind", "score", "max_score", "status", "message", "mistake", "advice"} <= set(
+        one["exercises"][0]["checks"][0]
+    )
     assert one.pop("duration_s") >= 0
     two.pop("duration_s")
     assert one == two

@@ -62,7 +62,6 @@ BODIES = [
 @pytest.mark.parametrize(("body", "status", "words"), BODIES, ids=[b[0][:40] for b in BODIES])
 def test_bad_function(grade_text: Callable[..., ChapterResult], body: str, status: str, words: str) -> None:
 
-
     result = grade_text("ch305", f"{REST}\ndef softmax(x, axis=-1):\n    {body}\n")
     check = first(result, "softmax")
     assert check.status == status, check.message
@@ -83,9 +82,15 @@ def test_a_misspelt_function_is_suggested(grade_text: Callable[..., ChapterResul
 
 
 def test_arguments_changed_in_place_are_named(grade_text: Callable[..., ChapterResult]) -> None:
-    body = "def softmax(x, axis=-1):\n    x -= x.max(axis, keepdims=True)\n    return np.exp(x) / np.exp(x).sum(axis, keepdims=True)"
+    body = """
+def softmax(x, axis=-1):
+    x -= x.max(axis, keepdims=True)
+    return np.exp(x) / np.exp(x).sum(axis, keepdims=True)
+"""
     result = grade_text("ch305", REST + body)
-    messages = [c.message for e in result.exercises for c in e.checks if c.name == "the arguments are left as they were"]
+    messages = [
+        c.message for e in result.exercises for c in e.checks if c.name == "the arguments are left as they were"
+    ]
     assert any("modified its argument `x` in place" in m for m in messages)
 
 
@@ -134,5 +139,7 @@ def test_a_function_out_of_time_is_not_tried_for_ever(grade_text: Callable[..., 
 
 
 def test_float32_results_are_told_apart(grade_text: Callable[..., ChapterResult]) -> None:
-    body = "def softmax(x, axis=-1):\n    e = np.exp(np.asarray(x, np.float32))\n    return e / e.sum(axis, keepdims=True)"
+    body = (
+        "def softmax(x, axis=-1):\n    e = np.exp(np.asarray(x, np.float32))\n    return e / e.sum(axis, keepdims=True)"
+    )
     assert "computed in float32" in first(grade_text("ch305", REST + body), "softmax").message

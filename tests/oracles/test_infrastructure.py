@@ -1,7 +1,5 @@
 """Simulated training infrastructure against single-process results, PyTorch's gradient scaler and published figures."""
 
-import functools
-
 import numpy as np
 import pytest
 import torch
@@ -216,6 +214,7 @@ def test_row_parallel_layer_forward_and_backward(rng, workers, batch):
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_parallel_mlp_equals_the_whole_net(rng, workers):
     params, x = random_net(rng, (5, 8, 3)), rng.normal(size=(4, 5))
-    gelu = functools.partial(infra.parallel_mlp, x, params, workers)
-    np.testing.assert_allclose(gelu(), mlp.forward(x, params, "gelu")[0], **TIGHT)
-    np.testing.assert_allclose(gelu("tanh"), mlp.forward(x, params, "tanh")[0], **TIGHT)
+    np.testing.assert_allclose(infra.parallel_mlp(x, params, workers), mlp.forward(x, params, "gelu")[0], **TIGHT)
+    np.testing.assert_allclose(
+        infra.parallel_mlp(x, params, workers, "tanh"), mlp.forward(x, params, "tanh")[0], **TIGHT
+    )

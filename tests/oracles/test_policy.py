@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from dlreference import mdp, mlp, policy
+from dlreference import cartpole, mdp, mlp, optim, policy
 from torch.distributions import Categorical
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-12}
@@ -252,3 +252,50 @@ def test_value_net_regression_is_the_mlp_with_its_mse_head(rng):
     close(loss, expected.item())
     for name in params:
         close(grads[name], leaves[name].grad)
+
+
+@pytest.mark.slow
+def test_ppo_composed_of_the_parts_solves_cartpole():
+    """Vectorised CartPole, sampling, GAE with time limits, the clipped loss, entropy, MLP backward and Adam together."""
+    rng = np.random.default_rng(0)
+    actor, critic = mlp.init_mlp((4, 32, 32, 2), rng, "xavier_normal"), mlp.init_mlp((4, 32, 32, 1), rng)
+    actor["W3"] *= 0.01
+    actor_state: optim.State = {}
+    critic_state: optim.State = {}
+    state, steps = cartpole.reset(rng, 8), np.zeros(8, dtype=np.int64)
+
+    def value(states):
+        return mlp.forward(states, critic, "tanh")[0][..., 0]
+
+    def greedy(states):
+        return mlp.forward(states, actor, "tanh")[0].argmax(axis=-1)
+
+    for _ in range(60):
+        rows = []
+        for _ in range(128):
+            logits = mlp.forward(state, actor, "tanh")[0]
+            actions = policy.sample_actions(logits, rng)
+            result = cartpole.step(state, actions, steps)
+            rows.append((state, actions, policy.log_prob(logits, actions), *result[:4]))
+            state, steps, _ = cartpole.restart_finished(result, rng)
+        states, actions, old, next_states, rewards, terminated, truncated = (
+            np.stack(c) for c in zip(*rows, strict=True)
+        )
+        values = value(states)
+        advantages = policy.gae(rewards, values, value(next_states), terminated, truncated)
+        targets = (advantages + values).ravel()
+        states, actions, old = states.reshape(-1, 4), actions.ravel(), old.ravel()
+        for _ in range(6):
+            for batch in optim.minibatches(1024, 256, rng):
+                logits, cache = mlp.forward(states[batch], actor, "tanh")
+                normal = policy.normalize_advantages(advantages.ravel()[batch])
+                _, dlogits = policy.ppo_policy_loss(logits, actions[batch], old[batch], normal)
+                dlogits = dlogits - 0.01 * policy.mean_entropy(logits)[1]
+                actor, actor_state = optim.adam_step(
+                    actor, mlp.backward(dlogits, cache, actor)[0], actor_state, lr=2e-3
+                )
+                _, grads = mlp.loss_and_gradients(critic, states[batch], targets[batch], "tanh", "mse")
+                critic, critic_state = optim.adam_step(critic, grads, critic_state, lr=2e-3)
+        if cartpole.episode_lengths(greedy, cartpole.reset(np.random.default_rng(99), 20)).min() == 500:
+            break
+    assert cartpole.episode_lengths(greedy, cartpole.reset(np.random.default_rng(100), 50)).mean() >= 475

@@ -126,7 +126,9 @@ def test_errors_name_the_students_lines_only(ask: Callable[..., Reply]) -> None:
         ("leave", (), "crashed"),
     ],
 )
-def test_a_bad_call_costs_itself_only(ask: Callable[..., Reply], name: str, args: tuple[object, ...], status: str) -> None:
+def test_a_bad_call_costs_itself_only(
+    ask: Callable[..., Reply], name: str, args: tuple[object, ...], status: str
+) -> None:
     assert ask(name, *args).status == status
     assert int(ask("double", 4).value) == 8
 
@@ -159,7 +161,9 @@ def test_each_submission_starts_afresh(started: Launcher) -> None:
         assert opened.run([Call("f")], cpu_s=1)[0].value == pytest.approx(np.pi)
 
 
-def test_the_environment_holds_nothing_of_the_graders(ask: Callable[..., Reply], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_holds_nothing_of_the_graders(
+    ask: Callable[..., Reply], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SECRET_SEED", "1234")
     assert "SECRET_SEED" not in ask("environment").value
 

@@ -24,7 +24,10 @@ def stub(solution: str) -> str:
                 raise StubError(f"line {number}: a solution begins inside a solution")
             inside = True
             indent = line[: len(line) - len(line.lstrip())]
-            lines += [f"{indent}# TODO: write your answer here, and delete the line below.", f'{indent}raise NotImplementedError("{name} is still to do")']
+            lines += [
+                f"{indent}# TODO: write your answer here, and delete the line below.",
+                f'{indent}raise NotImplementedError("{name} is still to do")',
+            ]
         elif mark == END:
             if not inside:
                 raise StubError(f"line {number}: a solution ends that never began")

@@ -1,5 +1,5 @@
-"""The law for chapters: the solution is right on every seed, the stub scores nothing, every mistake is caught and named,
-and no check is loose.
+"""The law for chapters: the solution is right on every seed, the stub scores nothing, every mistake is
+caught and named, and no check is loose.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from dlgrade.authoring.stubs import StubError, stub
 from dlgrade.course import registry
 from dlgrade.course.compare import Wrong, measured
-from dlgrade.course.spec import Chapter, Check, Exercise, Mistake
+from dlgrade.course.spec import Chapter, Exercise, Mistake
 from dlgrade.grading.diagnose import recognise
 from dlgrade.grading.grader import Grader, solution
 from dlgrade.grading.results import ChapterResult
@@ -45,7 +45,9 @@ class ChapterReport(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]
 
 
-def verify(chapter: Chapter, launcher: Launcher, *, seeds: int, training_seeds: int, tell: Callable[[str], None]) -> ChapterReport:
+def verify(
+    chapter: Chapter, launcher: Launcher, *, seeds: int, training_seeds: int, tell: Callable[[str], None]
+) -> ChapterReport:
     """Verify one chapter on `seeds` seeds, training checks on the first `training_seeds` of them."""
     problems = list(_declarations(chapter))
     problems += _files(chapter)
@@ -126,7 +128,9 @@ def _files(chapter: Chapter) -> Iterator[str]:
 
 def _docstrings(chapter: Chapter, text: str) -> Iterator[str]:
     tree = ast.parse(text)
-    documented = {n.name: ast.get_docstring(n) or "" for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    documented = {
+        n.name: ast.get_docstring(n) or "" for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.ClassDef))
+    }
     for exercise in chapter.exercises:
         for function in exercise.functions:
             name = function.split(".")[-1]
@@ -155,11 +159,15 @@ def _solution(chapter: Chapter, launcher: Launcher, seed: int, *, training: bool
                         check.run(student, grader.prepare(exercise, check))
                     except (Wrong, StudentFailure) as error:
                         problems.append(
-                            f"{exercise.name}: the solution fails {check.name!r} on seed {seed}: {error.text} {error.values}"
+                            f"{exercise.name}: the solution fails {check.name!r} on seed {seed}: {error.text} "
+                            f"{error.values}"
                         )
                 ratio = max(ratios, default=0.0)
                 if ratio > SOLUTION_MARGIN and check.kind not in ("training", "statistical"):
-                    problems.append(f"{exercise.name}: {check.name!r} leaves the solution too little room ({ratio:.2g} of the tolerance)")
+                    problems.append(
+                        f"{exercise.name}: {check.name!r} leaves the solution too little room ({ratio:.2g} of "
+                        f"the tolerance)"
+                    )
                 if check.kind not in ("training", "statistical"):
                     worst = max(worst, ratio)
     return worst, problems
@@ -186,7 +194,9 @@ def _mistakes(chapter: Chapter, launcher: Launcher, seed: int) -> tuple[float, l
                 if margin == 0:
                     problems.append(f"{exercise.name}: the mistake {mistake.name} loses no points on seed {seed}")
                 elif margin < MISTAKE_MARGIN:
-                    problems.append(f"{exercise.name}: {mistake.name} fails by {margin:.2g} tolerances only on seed {seed}")
+                    problems.append(
+                        f"{exercise.name}: {mistake.name} fails by {margin:.2g} tolerances only on seed {seed}"
+                    )
                 if margin and named != {mistake.name}:
                     wrong = ", ".join(sorted(named - {mistake.name})) or "nothing"
                     problems.append(f"{exercise.name}: {mistake.name} is reported as {wrong} on seed {seed}")
@@ -194,7 +204,9 @@ def _mistakes(chapter: Chapter, launcher: Launcher, seed: int) -> tuple[float, l
     return weakest, problems
 
 
-def _caught(grader: Grader, exercise: Exercise, mistake: Mistake, replaces: dict[str, Callable[..., object]]) -> tuple[float, set[str]]:
+def _caught(
+    grader: Grader, exercise: Exercise, mistake: Mistake, replaces: dict[str, Callable[..., object]]
+) -> tuple[float, set[str]]:
     """The largest error, in tolerances, that a mistake shows in its own exercise, and the names it is given there."""
     solved = solution(grader.chapter.id)
     margin, named = 0.0, set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -14,7 +15,7 @@ def command() -> None:
     """Tools for those who write chapters."""
 
 
-def _chapters(names: tuple[str, ...]) -> list:  # type: ignore[type-arg]
+def _chapters(names: tuple[str, ...]) -> list[Any]:
     from dlgrade.cli.targets import named_chapter
     from dlgrade.course import registry
 
@@ -25,7 +26,13 @@ def _chapters(names: tuple[str, ...]) -> list:  # type: ignore[type-arg]
 
 @command.command("verify")
 @click.argument("chapters", nargs=-1, metavar="[CHAPTER...]")
-@click.option("--seeds", type=click.IntRange(1), default=20, show_default=True, help="How many seeds the solution must be right on.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="How many seeds the solution must be right on.",
+)
 @click.option("--training-seeds", type=click.IntRange(0), help="How many of them for training checks [default: all].")
 @click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def verify_command(chapters: tuple[str, ...], seeds: int, training_seeds: int | None, format_name: str) -> int:

@@ -16,11 +16,15 @@ FORMATS = ("text", "json", "junit", "markdown", "gradescope", "classroom50", "gi
 
 @click.command("check")
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.option("--file", type=click.Path(path_type=Path), help="The file to grade, or a folder that holds chapter files.")
+@click.option(
+    "--file", type=click.Path(path_type=Path), help="The file to grade, or a folder that holds chapter files."
+)
 @click.option("--seed", type=click.IntRange(0), help="Draw the inputs from this number instead of the practice seed.")
 @click.option("--seed-file", type=click.Path(path_type=Path), help="Draw the inputs from a secret in this file.")
 @click.option("--format", "format_name", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), help="Write the result to this file instead of standard output.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Write the result to this file instead of standard output."
+)
 @click.option("--sandbox", type=click.Choice(["auto", "strict", "off"]), default="auto", show_default=True)
 def command(
     targets: tuple[str, ...],

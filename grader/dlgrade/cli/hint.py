@@ -8,7 +8,9 @@ import click
 @click.command("hint")
 @click.argument("chapter", metavar="CHAPTER")
 @click.argument("exercise", metavar="EXERCISE")
-@click.option("--tier", type=click.IntRange(1, 3), default=1, show_default=True, help="1 is a nudge, 3 almost the answer.")
+@click.option(
+    "--tier", type=click.IntRange(1, 3), default=1, show_default=True, help="1 is a nudge, 3 almost the answer."
+)
 def command(chapter: str, exercise: str, tier: int) -> int:
     """Show a hint for an exercise: `dlgrade hint ch305 softmax --tier 2`."""
     from dlgrade.cli.targets import check_exercise, named_chapter

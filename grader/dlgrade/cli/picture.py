@@ -15,7 +15,9 @@ CPU_S = 60.0
 
 @click.command("picture")
 @click.argument("chapter", metavar="CHAPTER")
-@click.option("--file", type=click.Path(path_type=Path), help="The file to draw from, or a folder that holds chapter files.")
+@click.option(
+    "--file", type=click.Path(path_type=Path), help="The file to draw from, or a folder that holds chapter files."
+)
 @click.option("--output", type=click.Path(path_type=Path), help="A .png, .svg or .pdf file  [default: CHAPTER.png]")
 @click.option("--sandbox", type=click.Choice(["auto", "strict", "off"]), default="auto", show_default=True)
 def command(chapter: str, file: Path | None, output: Path | None, sandbox: Any) -> int:

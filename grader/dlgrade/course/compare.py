@@ -21,23 +21,29 @@ ATOL = 1e-10
 _ratios: ContextVar[list[float] | None] = ContextVar("ratios", default=None)
 
 
-class Wrong(Exception):
-    """An answer that is not right. `ratio` is its error in tolerances, infinite where no number says it.
+class Failure(Exception):
+    """Why a check is not passed. `reason` names the case and `call` the call; the check fills both in."""
 
-    `reason` names the case it happened on and `call` the call, both filled in by the check.
-    """
-
-    def __init__(self, text: str, values: str = "", ratio: float = math.inf) -> None:
+    def __init__(self, text: str, values: str = "") -> None:
         super().__init__(text)
-        self.text, self.values, self.ratio = text, values, ratio
+        self.text, self.values = text, values
         self.reason = ""
         self.call: Any = None
+
+
+class Wrong(Failure):
+    """An answer that is not right. `ratio` is its error in tolerances, infinite where no number says it."""
+
+    def __init__(self, text: str, values: str = "", ratio: float = math.inf) -> None:
+        super().__init__(text, values)
+        self.ratio = ratio
 
 
 @contextlib.contextmanager
 def measured() -> Iterator[list[float]]:
     """Collect the ratios of all comparisons made inside."""
-    token = _ratios.set(ratios := [])
+    ratios: list[float] = []
+    token = _ratios.set(ratios)
     try:
         yield ratios
     finally:
@@ -253,7 +259,7 @@ def _pattern(array: np.ndarray[Any, Any], g: np.ndarray[Any, Any], w: np.ndarray
         return " It is close, but not exact: look for a small constant added, or a step that is only approximate."
     if not g.any():
         return " All of it is zero."
-    if scale and w.size > 1 or w.ndim == 0:
+    if (scale and w.size > 1) or w.ndim == 0:
         factor = float((g * w).sum() / (w * w).sum()) if scale else 0.0
         if factor and np.abs(g - factor * w).max() <= 1e-9 * abs(factor) * scale:
             if abs(factor + 1) < 1e-9:

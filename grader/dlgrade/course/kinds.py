@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from dlgrade.course.compare import ATOL, RTOL, Wrong, describe, number_text, same
+from dlgrade.course.compare import ATOL, RTOL, Failure, Wrong, describe, number_text, same
 from dlgrade.course.spec import Check, Kind
 from dlgrade.sandbox.session import Call
 
@@ -59,10 +59,12 @@ def numeric(
     rtol: float = RTOL,
     atol: float = ATOL,
     cpu_s: float = 3.0,
+    keep: tuple[int, ...] = (),
 ) -> Check:
     """The function's answer equals `reference(*args, **kwargs)` on every case.
 
-    `pick` compares one item of a returned tuple only, with the same item of the reference's; `result` is what to call it.
+    `pick` compares one item of a returned tuple only, with the same item of the reference's; `result` is its name.
+    `keep` leaves items of the tuple with the student's process: a cache may be made of anything.
     """
 
     def draw(rng: Rng) -> list[_Drawn]:
@@ -70,7 +72,7 @@ def numeric(
         for case in cases:
             args = case.draw(rng)
             want = reference(*args, **case.kwargs)
-            call = Call(function, args, case.kwargs)
+            call = Call(function, args, case.kwargs, keep)
             drawn.append(_Drawn(case.reason, call, want if pick is None else want[pick]))
         return drawn
 
@@ -92,7 +94,9 @@ def picked(answer: Any, pick: int | None, result: str) -> Any:
     if pick is None:
         return answer
     if type(answer) not in (tuple, list) or len(answer) <= pick:
-        raise Wrong(f"a tuple is asked for, with {result} as its {ORDINALS[pick]} item; what came back is {describe(answer)}.")
+        raise Wrong(
+            f"a tuple is asked for, with {result} as its {ORDINALS[pick]} item; what came back is {describe(answer)}."
+        )
     return answer[pick]
 
 
@@ -106,7 +110,7 @@ class case_of:
         return None
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, Exception) and hasattr(error, "reason"):
+        if isinstance(error, Failure):
             error.reason = error.reason or self.reason
             error.call = error.call or self.call
 
@@ -215,14 +219,20 @@ def _blame(
     if array.shape != want.shape or not np.isfinite(array).all():
         return
     index = np.unravel_index(int(np.abs(array - want).argmax()), want.shape)
+    asked = len(student.transcript)
     try:
         slope = central_difference(lambda changed: _scalar(value(student, changed), inputs), inputs, key, index)
     except Exception:  # the forward has its own checks; here it only helps to explain
         return
+    finally:
+        # The worst entry may differ by rounding between two ways to make one mistake: what is asked about it is no part
+        # of the answers that recognise a mistake.
+        del student.transcript[asked:]
     place = f" at [{', '.join(str(int(i)) for i in index)}]" if index else ""
+    moves = "the sum of your own forward times dout changes" if "dout" in inputs else "your own forward changes"
     wrong.values = (
         f"Expected {number_text(want[index])}, got {number_text(array[index])}{place}.\n"
-        f"Nudge that input, and your own forward changes at a rate of {number_text(slope)}."
+        f"Nudge that input, and {moves} at a rate of {number_text(slope)}."
     )
     near = 1e-5 * max(1.0, float(np.abs(want).max()))
     fits_forward, forward_right = abs(slope - array[index]) < near, abs(slope - want[index]) < near
@@ -263,7 +273,13 @@ def _replaced(container: Any, path: list[str], value: Any) -> Any:
 
 
 def _tested(
-    kind: Kind, name: str, points: int, functions: tuple[str, ...], cpu_s: float, false_alarm: float, needs: tuple[str, ...]
+    kind: Kind,
+    name: str,
+    points: int,
+    functions: tuple[str, ...],
+    cpu_s: float,
+    false_alarm: float,
+    needs: tuple[str, ...],
 ) -> Callable[[Test], Check]:
     def check(test: Test) -> Check:
         def draw(rng: Rng) -> int:
@@ -311,12 +327,16 @@ def training(
 
 
 def unchanged(
-    points: int, calls: dict[str, Callable[[Rng], tuple[Any, ...]]], name: str = "the arguments are left as they were"
+    points: int,
+    calls: dict[str, Callable[[Rng], tuple[Any, ...]]],
+    name: str = "the arguments are left as they were",
+    *,
+    keep: tuple[int, ...] = (),
 ) -> Check:
-    """No function of `calls` (name to drawn arguments) modifies what it is given."""
+    """No function of `calls` (name to drawn arguments) modifies what it is given; `keep` as in `numeric`."""
 
     def draw(rng: Rng) -> list[Call]:
-        return [Call(function, arguments(rng)) for function, arguments in calls.items()]
+        return [Call(function, arguments(rng), keep=keep) for function, arguments in calls.items()]
 
     def run(student: Any, drawn: list[Call]) -> None:
         for call, reply in zip(drawn, student.batch(drawn), strict=True):
@@ -324,6 +344,8 @@ def unchanged(
                 student.answer(call, reply)
                 if reply.changed:
                     place = student.argument_name(call, reply.changed[0])
-                    raise Wrong(f"{call.function} modified its argument {place} in place; work on a copy or a new array.")
+                    raise Wrong(
+                        f"{call.function} modified its argument {place} in place; work on a copy or a new array."
+                    )
 
     return Check(name=name, kind="property", points=points, functions=tuple(calls), draw=draw, run=run)

@@ -56,7 +56,7 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exercise(msgspec.Struct, frozen=True, kw_only=True):
-    """One task: the student's functions it asks for, three hints from a nudge to almost the answer, checks, mistakes."""
+    """One task: the functions it asks for, three hints from a nudge to almost the answer, checks, mistakes."""
 
     name: str
     title: str

@@ -10,7 +10,7 @@ from types import CodeType
 from typing import Any
 
 from dlgrade.course import registry
-from dlgrade.course.compare import Wrong, describe
+from dlgrade.course.compare import Failure, Wrong, describe
 from dlgrade.course.spec import Chapter, Check, Exercise, Mistake
 from dlgrade.grading.diagnose import recognise
 from dlgrade.grading.results import ChapterResult, CheckResult, ExerciseResult, Status, exercise_result
@@ -57,7 +57,7 @@ class Grader:
         return self.drawn[key]
 
     def mistakes(self, exercise: Exercise) -> list[Mistake]:
-        """The mistakes that may explain a failure: the exercise's own, then those of the others, whose code it may call."""
+        """The mistakes that may explain a failure: the exercise's own, then the others', whose code it may call."""
         others = [e for e in self.chapter.exercises if e.name != exercise.name]
         return [m for e in (exercise, *others) for m in e.mistakes]
 
@@ -137,10 +137,9 @@ class _Run:
             name = failure.call.function
             self.timeouts[name] = self.timeouts.get(name, 0) + 1
         mistake = self.recognise(exercise, check, drawn, student) if failure.status in ("error", "refused") else None
-        status: Any = failure.status
         if failure.status == "missing" and (near := self.near_name(failure)):
             failure.text += near
-        return _result(check, status, self.message(failure, student), mistake)
+        return _result(check, failure.status, self.message(failure, student), mistake)
 
     def recognise(self, exercise: Exercise, check: Check, drawn: Any, student: Student) -> Mistake | None:
         """The mistake whose answers these are. A training run is too long to repeat for every mistake."""
@@ -149,7 +148,7 @@ class _Run:
         mistakes = self.grader.mistakes(exercise)
         return recognise(check, drawn, student.transcript, mistakes, self.solution.source, self.solution.code)
 
-    def message(self, error: Wrong | StudentFailure, student: Student) -> str:
+    def message(self, error: Failure, student: Student) -> str:
         """One failure in full: the case, the call, what is wrong with it, and the numbers where they may be shown."""
         if isinstance(error, StudentFailure) and error.status == "missing":
             return error.text
@@ -204,7 +203,8 @@ def file_problem(session: Session, *, reveal: bool) -> str:
     if session.dead is not None:
         detail = session.dead.detail
         if session.dead.status == "timeout":
-            return f"The file does not finish: it was stopped after {detail.get('limit_s', 0):g} seconds. Is there a loop at its top level?"
+            return f"The file does not finish: it was stopped after {detail.get('limit_s', 0):g} seconds. Is "
+            "there a loop at its top level?"
         if detail.get("restarts"):
             return "The file's process ended too often."
         return "The file ended its process while it was being read, so nothing of it could be graded."

@@ -46,7 +46,7 @@ class ChapterResult(msgspec.Struct, frozen=True, kw_only=True):
     """One graded file.
 
     `seed` is the number that reproduces the run, or "secret" with `seed_fingerprint` to tell secrets apart.
-    `problem` is set when the file could not be run at all (a syntax error, say); then every check is `missing` or `error`.
+    `problem` says why a file did not run to its end (a syntax error, say); what it defined before is graded.
     """
 
     schema: int = SCHEMA

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from dlgrade.course.compare import describe
+from dlgrade.course.compare import Failure, describe
+from dlgrade.grading.results import Status
 from dlgrade.sandbox.protocol import Callback, Handle, decode, encode
 from dlgrade.sandbox.session import Call, Reply, Session, Source
 from dlgrade.sandbox.worker import Worker
@@ -21,14 +22,12 @@ from dlgrade.sandbox.worker import Worker
 SHOWN_ELEMENTS = 12
 
 
-class StudentFailure(Exception):
+class StudentFailure(Failure):
     """A call that gave no answer: `status` is the check's, `text` says why, `values` quotes what the code said."""
 
-    def __init__(self, status: str, text: str, values: str = "") -> None:
-        super().__init__(text)
-        self.status, self.text, self.values = status, text, values
-        self.reason = ""
-        self.call: Call | None = None
+    def __init__(self, status: Status, text: str, values: str = "") -> None:
+        super().__init__(text, values)
+        self.status: Status = status
 
 
 class Student:
@@ -188,7 +187,8 @@ def explain(call: Call, reply: Reply, student: Student) -> StudentFailure:
     if reply.status == "refused":
         where = str(detail.get("where", "the result"))
         what = str(detail.get("what", "no plain data"))
-        text = f"`{name}` returned no plain numbers: {where} is {what}. Return numbers, NumPy arrays, or tuples, lists and dicts of them."
+        text = f"`{name}` returned no plain numbers: {where} is {what}. Return numbers, NumPy arrays, or tuples, "
+        "lists and dicts of them."
         return StudentFailure("refused", text)
     if reply.status == "timeout":
         limit = f"{detail.get('limit_s', 0):g} seconds of {'computing' if detail.get('clock') == 'cpu' else 'waiting'}"
@@ -239,7 +239,8 @@ def _trace_text(detail: dict[str, Any], student: Student) -> str:
 
 def _crash(name: str, detail: dict[str, Any]) -> str:
     if detail.get("forged"):
-        return f"`{name}` gave no answer: its process sent something that is none. Leave the process's files and pipes alone."
+        return f"`{name}` gave no answer: its process sent something that is none. Leave the process's files and "
+        "pipes alone."
     if detail.get("restarts"):
         return f"`{name}` was not run: the file's process ended too often before."
     if detail.get("signal"):

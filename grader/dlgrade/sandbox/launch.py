@@ -50,9 +50,10 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Launcher(Protocol):
-    walls: str
     pid: int
 
+    @property
+    def walls(self) -> str: ...
     def spawn(self) -> socket.socket: ...
     def reap(self) -> Ended: ...
     def close(self) -> None: ...
@@ -144,7 +145,7 @@ class NurseryLauncher:
 
 
 class ProcessLauncher:
-    """One new interpreter a student process: for systems without a clean fork. The process boundary is the only wall."""
+    """One new interpreter a student process, for systems without a clean fork. Its boundary is the only wall."""
 
     def __init__(self, mode: Mode) -> None:
         if mode == "strict":

@@ -111,7 +111,7 @@ def _child(fd: int, control: socket.socket, walls: limits.Walls, scratch: str) -
         os._exit(70)
 
 
-def serve(control: socket.socket, mode: str, memory_bytes: int, file_bytes: int, cpu_s: int) -> None:
+def serve(control: socket.socket, mode: limits.Mode, memory_bytes: int, file_bytes: int, cpu_s: int) -> None:
     """Serve the grader on `control` until it closes it."""
     _adopt_orphans()
     scratch = tempfile.mkdtemp(prefix="dlgrade-")
@@ -150,7 +150,7 @@ def serve(control: socket.socket, mode: str, memory_bytes: int, file_bytes: int,
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def main(fd: int, mode: str, memory_bytes: int, file_bytes: int, cpu_s: int) -> None:
+def main(fd: int, mode: limits.Mode, memory_bytes: int, file_bytes: int, cpu_s: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(ConnectionError):  # the grader ended, perhaps before it asked for anything
         serve(socket.socket(fileno=fd), mode, memory_bytes, file_bytes, cpu_s)

@@ -7,7 +7,7 @@ nothing: it checks tag, count, depth, dtype, shape and length before it allocate
     N T F            None, True, False          l t m    list, tuple, dict (string or integer keys)
     i I              int64, larger integer      a        array: dtype, shape, bytes in C order
     d c              float64, complex128        h        handle: a value that stays with the student's process
-    s b              text, bytes                f k g    function by name, callback, random generator (to the student only)
+    s b              text, bytes                f k g    to the student only: function by name, callback, generator
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_INT_BYTES = 128
 MAX_NDIM = 16
 MAX_ELEMENTS = 1 << 40
 
-DTYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split())
+DTYPES = frozenset(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"))
 
 _U8 = struct.Struct("<B")
 _U32 = struct.Struct("<I")

@@ -10,7 +10,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -176,7 +176,9 @@ class Session:
 
     def _batch(self, calls: Sequence[Call], cpu_s: float) -> list[Reply]:
         """Replies to the first calls of a batch: all of them, or up to one that ended the process."""
-        frames, ids, callbacks = [], [], dict[int, Callback]()
+        frames: list[bytes] = []
+        ids: list[int] = []
+        callbacks: dict[int, Callback] = {}
         lost = 0
         for call in calls:
             if not self._prepare((call.on, call.args, call.kwargs), callbacks):
@@ -212,10 +214,16 @@ class Session:
             value.id = len(callbacks)
             callbacks[value.id] = value
         elif type(value) in (tuple, list):
-            return all([self._prepare(item, callbacks) for item in value])
+            return self._prepare_all(value, callbacks)
         elif type(value) is dict:
-            return all([self._prepare(item, callbacks) for item in value.values()])
+            return self._prepare_all(value.values(), callbacks)
         return True
+
+    def _prepare_all(self, values: Iterable[Any], callbacks: dict[int, Callback]) -> bool:
+        ready = True
+        for value in values:
+            ready = self._prepare(value, callbacks) and ready
+        return ready
 
     def _exchange(
         self,

@@ -20,6 +20,7 @@ import time
 import types
 import warnings
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ class Channel:
 
     def __init__(self, end: int | socket.socket) -> None:
         # A descriptor is read and written as a file: behind the walls the socket calls are gone.
+        self.read: Callable[[int], bytes]
+        self.write: Callable[[memoryview], int]
         if isinstance(end, int):
             self.read, self.write = functools.partial(os.read, end), functools.partial(os.write, end)
         else:
@@ -155,7 +158,7 @@ class Worker:
 
     def serve(self) -> None:
         """Answer messages until the grader closes the channel."""
-        sys.stdout = sys.stderr = self.output  # type: ignore[assignment]
+        sys.stdout = sys.stderr = self.output
         while True:
             data = self.channel.waiting.popleft() if self.channel.waiting else self.channel.receive()
             message = decode(data, specials=self.special)
@@ -180,7 +183,9 @@ class Worker:
     def callback(self, id: int, name: str) -> Any:
         def function(*args: Any, **kwargs: Any) -> Any:
             try:
-                self.channel.send({"do": "callback", "id": id, "args": args, "kwargs": kwargs}, where=f"{name}'s argument")
+                self.channel.send(
+                    {"do": "callback", "id": id, "args": args, "kwargs": kwargs}, where=f"{name}'s argument"
+                )
             except NotPlain as error:
                 raise TypeError(f"{name} was called with {error.what}") from None
             while True:
@@ -274,7 +279,8 @@ class Worker:
 def serve(end: int | socket.socket) -> None:
     """Answer the grader over `end` until it closes the channel; the process ends there."""
     builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
-    # NumPy is imported already. Whatever else is installed is not there for a student, on any system, this package included.
+    # NumPy is imported already. Whatever else is installed is not there for a student, on any system, this package
+    # included.
     for name in [name for name in sys.modules if name.partition(".")[0] == "dlgrade"]:
         del sys.modules[name]
     sys.path[:] = [path for path in sys.path if path.startswith(sys.base_prefix) and "-packages" not in path]

@@ -115,7 +115,13 @@ MSE = Exercise(
                 Case("a single prediction", pair(1)),
             ],
         ),
-        loss_gradient("gradient is a formula, exact at any scale", 2, "mse", ref.mse, [Case("values in the millions", pair(5, scale=1e6))]),
+        loss_gradient(
+            "gradient is a formula, exact at any scale",
+            2,
+            "mse",
+            ref.mse,
+            [Case("values in the millions", pair(5, scale=1e6))],
+        ),
         numeric(
             "lists and float32 are accepted, float64 comes back",
             2,
@@ -146,7 +152,8 @@ MSE = Exercise(
         ),
         Mistake(
             name="mse-gradient-sign",
-            advice="The gradient points towards larger loss: it is prediction minus target, not target minus prediction.",
+            advice="The gradient points towards larger loss: it is prediction minus target, not target minus "
+            "prediction.",
             replaces={"mse": mse_sign},
         ),
     ),
@@ -196,7 +203,8 @@ SOFTMAX = Exercise(
         "What is exp(10000)? What could you subtract from every logit of a row without changing the probabilities?",
         "Three steps: shift each slice by its own maximum, exponentiate, divide by the slice's sum. NumPy's keepdims "
         "makes maxima and sums line up with x.",
-        "For a (B, K) array the maxima of the rows have shape (B, 1) with keepdims=True, and x - maxima works row by row. "
+        "For a (B, K) array the maxima of the rows have shape (B, 1) with keepdims=True, and x - maxima works "
+        "row by row. "
         "Pass `axis` on to both np.max and np.sum instead of a fixed number.",
     ),
     checks=(
@@ -229,7 +237,10 @@ SOFTMAX = Exercise(
             ref.softmax,
             [
                 Case("logits of ten thousand", fixed([[1e4, 1e4, 0.0], [-1e4, 0.0, -1e4]])),
-                Case("rows of very different size", lambda rng: (rng.normal(size=(3, 4)) + np.array([[1e4], [0], [-1e4]]),)),
+                Case(
+                    "rows of very different size",
+                    lambda rng: (rng.normal(size=(3, 4)) + np.array([[1e4], [0], [-1e4]]),),
+                ),
             ],
         ),
         sums_to_one,
@@ -263,7 +274,8 @@ SOFTMAX = Exercise(
         ),
         Mistake(
             name="no-max-shift",
-            advice="exp of a large logit overflows to infinity, and infinity over infinity is nan: subtract each slice's maximum first.",
+            advice="exp of a large logit overflows to infinity, and infinity over infinity is nan: subtract each "
+            "slice's maximum first.",
             replaces={"softmax": softmax_no_shift},
         ),
         Mistake(
@@ -351,13 +363,15 @@ LOG_SOFTMAX = Exercise(
     mistakes=(
         Mistake(
             name="log-of-zero",
-            advice="A tiny probability rounds to 0 and its logarithm is -inf: subtract log-sum-exp from the logits instead.",
+            advice="A tiny probability rounds to 0 and its logarithm is -inf: subtract log-sum-exp from the "
+            "logits instead.",
             replaces={"log_softmax": log_of_softmax},
             variants=({"log_softmax": log_of_naive_softmax},),
         ),
         Mistake(
             name="log-plus-epsilon",
-            advice="log(p + 1e-12) can never be below -27.6, however wrong the prediction is; log-sum-exp needs no such constant.",
+            advice="log(p + 1e-12) can never be below -27.6, however wrong the prediction is; log-sum-exp needs "
+            "no such constant.",
             replaces={"log_softmax": log_of_softmax_eps},
         ),
         Mistake(
@@ -367,7 +381,8 @@ LOG_SOFTMAX = Exercise(
         ),
         Mistake(
             name="log-softmax-wrong-axis",
-            advice="The classes are on the axis that is asked for, the last one by default; yours normalises down the columns.",
+            advice="The classes are on the axis that is asked for, the last one by default; yours normalises "
+            "down the columns.",
             replaces={"log_softmax": log_softmax_first_axis},
         ),
         Mistake(
@@ -491,7 +506,9 @@ CROSS_ENTROPY = Exercise(
             [
                 Case("a confident wrong prediction", lambda rng: (np.array([[1e4, 0.0]]), np.array([1]))),
                 Case("a loss of exactly 40", lambda rng: (np.array([[40.0, 0.0, -5.0]]), np.array([1]))),
-                Case("a confident right prediction", lambda rng: (np.array([[1e4, 0.0], [0.0, 900.0]]), np.array([0, 1]))),
+                Case(
+                    "a confident right prediction", lambda rng: (np.array([[1e4, 0.0], [0.0, 900.0]]), np.array([0, 1]))
+                ),
             ],
             pick=0,
             result="the loss",
@@ -502,7 +519,9 @@ CROSS_ENTROPY = Exercise(
             "cross_entropy",
             ref.cross_entropy,
             [
-                Case("logits around ten thousand", lambda rng: (1e4 + rng.normal(size=(3, 4)), rng.integers(4, size=3))),
+                Case(
+                    "logits around ten thousand", lambda rng: (1e4 + rng.normal(size=(3, 4)), rng.integers(4, size=3))
+                ),
                 Case("a confident wrong prediction", lambda rng: (np.array([[1e4, 0.0]]), np.array([1]))),
             ],
         ),
@@ -511,12 +530,14 @@ CROSS_ENTROPY = Exercise(
     mistakes=(
         Mistake(
             name="cross-entropy-log-plus-epsilon",
-            advice="log(p + 1e-12) caps the loss at 27.6 however wrong the prediction is: use log_softmax of the logits.",
+            advice="log(p + 1e-12) caps the loss at 27.6 however wrong the prediction is: use log_softmax of the "
+            "logits.",
             replaces={"cross_entropy": ce_epsilon},
         ),
         Mistake(
             name="cross-entropy-log-of-zero",
-            advice="The probability of the right class can round to 0, and the logarithm of 0 is -inf: use log_softmax of the logits.",
+            advice="The probability of the right class can round to 0, and the logarithm of 0 is -inf: use "
+            "log_softmax of the logits.",
             replaces={"cross_entropy": ce_log_of_zero},
             variants=({"cross_entropy": ce_log_of_naive_softmax},),
         ),
@@ -547,7 +568,8 @@ CROSS_ENTROPY = Exercise(
         ),
         Mistake(
             name="cross-entropy-gradient-sign",
-            advice="The gradient is probabilities minus targets; yours is the other way round and would climb the loss.",
+            advice="The gradient is probabilities minus targets; yours is the other way round and would climb "
+            "the loss.",
             replaces={"cross_entropy": ce_sign},
         ),
         Mistake(
@@ -614,7 +636,8 @@ BCE = Exercise(
     hints=(
         "Do not compute the probability first: a logit of 10,000 turns it into exactly 1, and log(1 - 1) is lost.",
         "Write -log(sigmoid(z)) and -log(1 - sigmoid(z)) with softplus, and softplus in the form that never overflows.",
-        "With tail = log1p(exp(-|z|)): softplus(z) is max(z, 0) + tail and softplus(-z) is max(-z, 0) + tail. Weigh the "
+        "With tail = log1p(exp(-|z|)): softplus(z) is max(z, 0) + tail and softplus(-z) is max(-z, 0) + tail. "
+        "Weigh the "
         "two by the targets, and give y the shape of the logits before you subtract anything.",
     ),
     checks=(
@@ -636,7 +659,11 @@ BCE = Exercise(
             6,
             "bce_with_logits",
             bce,
-            [Case("seven logits", binary(7)), Case("a single logit", binary(1)), Case("a column of logits", binary(4, 1))],
+            [
+                Case("seven logits", binary(7)),
+                Case("a single logit", binary(1)),
+                Case("a column of logits", binary(4, 1)),
+            ],
         ),
         numeric(
             "flat targets for a column of logits",
@@ -673,22 +700,26 @@ BCE = Exercise(
     mistakes=(
         Mistake(
             name="targets-broadcast",
-            advice="Logits (N, 1) against targets (N,) broadcast to an (N, N) table of all pairs: reshape y to the logits' shape.",
+            advice="Logits (N, 1) against targets (N,) broadcast to an (N, N) table of all pairs: reshape y to "
+            "the logits' shape.",
             replaces={"bce_with_logits": bce_broadcast},
         ),
         Mistake(
             name="bce-clipped-probability",
-            advice="Clipping the probability caps the loss at 27.6; softplus of the logits is exact and needs no clipping.",
+            advice="Clipping the probability caps the loss at 27.6; softplus of the logits is exact and needs no "
+            "clipping.",
             replaces={"bce_with_logits": bce_clipped},
         ),
         Mistake(
             name="bce-through-probability",
-            advice="A logit of 10,000 makes the probability exactly 0 or 1, and its logarithm infinite: stay with the logits.",
+            advice="A logit of 10,000 makes the probability exactly 0 or 1, and its logarithm infinite: stay "
+            "with the logits.",
             replaces={"bce_with_logits": bce_naive},
         ),
         Mistake(
             name="sigmoid-slope-again",
-            advice="The sigmoid's slope p (1 - p) cancels against the logarithm's: with respect to the logits the gradient is just p - y.",
+            advice="The sigmoid's slope p (1 - p) cancels against the logarithm's: with respect to the logits "
+            "the gradient is just p - y.",
             replaces={"bce_with_logits": bce_sigmoid_slope},
         ),
         Mistake(
@@ -698,7 +729,8 @@ BCE = Exercise(
         ),
         Mistake(
             name="bce-targets-swapped",
-            advice="log p belongs to the targets that are 1, log(1 - p) to those that are 0; yours has them the other way round.",
+            advice="log p belongs to the targets that are 1, log(1 - p) to those that are 0; yours has them the "
+            "other way round.",
             replaces={"bce_with_logits": bce_targets_swapped},
         ),
     ),
@@ -795,7 +827,11 @@ HUBER = Exercise(
             ref.huber,
             [
                 Case("errors on both sides of delta", residuals(0.2, 0.7, 1.4, 6.0)),
-                Case("delta of 2.5, in rows", lambda rng: (4 * rng.normal(size=(3, 2)), rng.normal(size=(3, 2))), {"delta": 2.5}),
+                Case(
+                    "delta of 2.5, in rows",
+                    lambda rng: (4 * rng.normal(size=(3, 2)), rng.normal(size=(3, 2))),
+                    {"delta": 2.5},
+                ),
                 Case("errors in the millions", residuals(1e6, 3e6, 0.5), {"delta": 2e6}),
             ],
         ),
@@ -809,7 +845,8 @@ HUBER = Exercise(
         ),
         Mistake(
             name="huber-jump-at-delta",
-            advice="At |r| = delta the parabola gives delta**2 / 2; the line must be delta * (|r| - delta / 2) to meet it there.",
+            advice="At |r| = delta the parabola gives delta**2 / 2; the line must be delta * (|r| - delta / 2) "
+            "to meet it there.",
             replaces={"huber": huber_jump},
         ),
         Mistake(
@@ -917,7 +954,10 @@ def prediction_untouched(student: Any, rng: Rng) -> None:
     student.gradient_error(Callback(loss, "loss"), x, t, 1e-3)
     holds(1 not in student.changed, "gradient_error changed the prediction that it was given; nudge a copy.")
     nudged = [int(np.sum(np.abs(s - x) > 1e-9)) if s.shape == x.shape else 99 for s in seen]
-    holds(max(nudged, default=99) <= 1, "more than one entry was off when the loss was called: undo each nudge before the next.")
+    holds(
+        max(nudged, default=99) <= 1,
+        "more than one entry was off when the loss was called: undo each nudge before the next.",
+    )
     farthest = max(float(np.abs(s - x).max()) for s in seen)
     same(farthest, 1e-3, "the size of the nudge", rtol=1e-6)
 
@@ -936,7 +976,8 @@ GRADIENT_ERROR = Exercise(
     mistakes=(
         Mistake(
             name="one-sided-difference",
-            advice="A one-sided difference is only right to about h; the central one, up and down, is right to h squared.",
+            advice="A one-sided difference is only right to about h; the central one, up and down, is right to h "
+            "squared.",
             replaces={"gradient_error": error_one_sided},
         ),
         Mistake(
@@ -957,6 +998,7 @@ GRADIENT_ERROR = Exercise(
     ),
 )
 
+
 def draw_picture(student: Any, figure: Any) -> None:
     """The four losses and their gradients, as the student's own functions compute them."""
     left, right = figure.subplots(1, 2)
@@ -969,10 +1011,15 @@ def draw_picture(student: Any, figure: Any) -> None:
         "binary cross-entropy, target 1": lambda x: student.bce_with_logits([x], [1.0]),
         "cross-entropy of two classes": lambda x: student.cross_entropy([[x, 0.0]], [0]),
     }
-    for axes, curves, label in ((left, error_curves, "error (prediction minus target)"), (right, logit_curves, "logit of the right class")):
+    for axes, curves, label in (
+        (left, error_curves, "error (prediction minus target)"),
+        (right, logit_curves, "logit of the right class"),
+    ):
         for i, (name, curve) in enumerate(curves.items()):
             answers = [curve(float(x)) for x in z]
-            axes.plot(z, [float(a[0]) for a in answers], color=f"C{i}", label=name, lw=2 if i == 0 else 3.5, alpha=1 - 0.4 * i)
+            axes.plot(
+                z, [float(a[0]) for a in answers], color=f"C{i}", label=name, lw=2 if i == 0 else 3.5, alpha=1 - 0.4 * i
+            )
             axes.plot(z, [float(np.ravel(a[1])[0]) for a in answers], "--", color=f"C{i}", label="its gradient", lw=1.2)
         axes.axhline(0, color="0.7", lw=0.8, zorder=0)
         axes.set_xlabel(label)
