@@ -1,5 +1,5 @@
 """`python -m dlgrade` is `dlgrade`."""
 
-from dlgrade.cli.main import main
+from dlgrade.cli.entry import main
 
 main()

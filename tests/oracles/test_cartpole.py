@@ -89,6 +89,17 @@ def test_cartpole_vectorised_steps_equal_gymnasium_vector_env():
     assert compared > 1000
 
 
+def test_cartpole_limits_are_gymnasiums_and_belong_to_the_track():
+    env = gym.make("CartPole-v1")
+    assert env.unwrapped.theta_threshold_radians == cartpole.ANGLE_LIMIT
+    assert env.unwrapped.x_threshold == cartpole.X_LIMIT
+    assert env.spec.max_episode_steps == cartpole.MAX_STEPS
+    angle, position = cartpole.ANGLE_LIMIT, cartpole.X_LIMIT
+    edge = [[0, 0, angle, 0], [0, 0, -angle, 0], [position, 0, 0, 0], [-position, 0, 0, 0]]
+    np.testing.assert_array_equal(cartpole.is_terminal(edge), False)
+    np.testing.assert_array_equal(cartpole.is_terminal(np.nextafter(edge, np.sign(edge) * 9)), True)
+
+
 def test_cartpole_reset_draws_like_gymnasium():
     env = gym.make("CartPole-v1")
     env.reset(seed=11)

@@ -256,7 +256,7 @@ def test_value_net_regression_is_the_mlp_with_its_mse_head(rng):
 
 @pytest.mark.slow
 def test_ppo_composed_of_the_parts_solves_cartpole():
-    """Vectorised CartPole, sampling, GAE with time limits, the clipped loss, entropy, MLP backward and Adam together."""
+    """The vectorised environment, sampling, GAE with time limits, the clipped loss, entropy, MLPs and Adam together."""
     rng = np.random.default_rng(0)
     actor, critic = mlp.init_mlp((4, 32, 32, 2), rng, "xavier_normal"), mlp.init_mlp((4, 32, 32, 1), rng)
     actor["W3"] *= 0.01
@@ -278,9 +278,8 @@ def test_ppo_composed_of_the_parts_solves_cartpole():
             result = cartpole.step(state, actions, steps)
             rows.append((state, actions, policy.log_prob(logits, actions), *result[:4]))
             state, steps, _ = cartpole.restart_finished(result, rng)
-        states, actions, old, next_states, rewards, terminated, truncated = (
-            np.stack(c) for c in zip(*rows, strict=True)
-        )
+        columns = [np.stack(column) for column in zip(*rows, strict=True)]
+        states, actions, old, next_states, rewards, terminated, truncated = columns
         values = value(states)
         advantages = policy.gae(rewards, values, value(next_states), terminated, truncated)
         targets = (advantages + values).ravel()

@@ -7,16 +7,11 @@ Both kinds offer the same four things: `walls` (which stand), `spawn()` (a fresh
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from typing import Any, Literal, Protocol
-
-import msgspec
+from typing import Any, Literal, NamedTuple, Protocol
 
 Mode = Literal["auto", "strict", "off"]
 
@@ -24,6 +19,7 @@ MEMORY_BYTES = 2 << 30
 FILE_BYTES = 64 << 20
 TOTAL_CPU_S = 600
 START_TIMEOUT_S = 60.0
+MODE_BYTES = 8
 
 # One BLAS thread and one hash seed: the same submission gives the same result, and a fork owns all its threads.
 ENVIRONMENT = {
@@ -42,7 +38,7 @@ class SandboxError(RuntimeError):
     """The sandbox cannot be set up as asked, or the grader's own helper process failed."""
 
 
-class Ended(msgspec.Struct, frozen=True):
+class Ended(NamedTuple):
     """How a student process ended: by a signal, or with an exit code."""
 
     signal: int = 0
@@ -73,17 +69,38 @@ def _python(code: str, **options: Any) -> subprocess.Popen[bytes]:
     )
 
 
+class _Nursery(NamedTuple):
+    """A nursery process on its way, which has not been told yet what walls to build."""
+
+    process: subprocess.Popen[bytes]
+    control: socket.socket
+
+
+def _start_nursery() -> _Nursery:
+    ours, theirs = socket.socketpair()
+    fd = theirs.fileno()
+    code = f"from dlgrade.sandbox.nursery import main; main({fd}, {MEMORY_BYTES}, {FILE_BYTES}, {TOTAL_CPU_S})"
+    process = _python(code, pass_fds=(fd,), start_new_session=True)
+    theirs.close()
+    return _Nursery(process, ours)
+
+
+_ahead: list[_Nursery] = []
+
+
+def start_ahead() -> None:
+    """Start a nursery for the next `launcher` to use, so that it loads NumPy while this process loads the rest."""
+    if sys.platform == "linux":
+        _ahead.append(_start_nursery())
+
+
 class NurseryLauncher:
-    """Forks from a nursery; starting it returns at once, so that the grader can load while the nursery does."""
+    """Forks from a nursery; making one returns at once, and what it cannot do is raised when it is first used."""
 
     def __init__(self, mode: Mode) -> None:
-        self.control, theirs = socket.socketpair()
-        fd = theirs.fileno()
-        arguments = f"{fd}, {mode!r}, {MEMORY_BYTES}, {FILE_BYTES}, {TOTAL_CPU_S}"
-        code = f"from dlgrade.sandbox.nursery import main; main({arguments})"
-        self.process = _python(code, pass_fds=(fd,), start_new_session=True)
-        theirs.close()
+        self.process, self.control = _ahead.pop() if _ahead else _start_nursery()
         self.control.settimeout(START_TIMEOUT_S)
+        self.control.sendall(mode.encode().ljust(MODE_BYTES))
         self.pid = 0
         self._walls = ""
 
@@ -156,6 +173,9 @@ class ProcessLauncher:
         self.pid = 0
 
     def spawn(self) -> socket.socket:
+        import secrets
+        import tempfile
+
         self.scratch = tempfile.mkdtemp(prefix="dlgrade-")
         token = secrets.token_hex(16)
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -175,6 +195,8 @@ class ProcessLauncher:
                 channel.close()
 
     def reap(self) -> Ended:
+        import shutil
+
         assert self.process is not None
         ended = self.process.poll()
         if ended is None:

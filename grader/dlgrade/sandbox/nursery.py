@@ -23,6 +23,7 @@ import numpy as np
 import numpy.random
 
 from dlgrade.sandbox import limits, worker
+from dlgrade.sandbox.launch import MODE_BYTES
 from dlgrade.sandbox.protocol import HEAD, decode, encode, frame, frame_length
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -111,9 +112,13 @@ def _child(fd: int, control: socket.socket, walls: limits.Walls, scratch: str) -
         os._exit(70)
 
 
-def serve(control: socket.socket, mode: limits.Mode, memory_bytes: int, file_bytes: int, cpu_s: int) -> None:
-    """Serve the grader on `control` until it closes it."""
+def serve(control: socket.socket, memory_bytes: int, file_bytes: int, cpu_s: int) -> None:
+    """Serve the grader on `control`, where it first says which walls it wants, until it closes it."""
     _adopt_orphans()
+    _warm_up()
+    mode: Any = control.recv(MODE_BYTES, socket.MSG_WAITALL).decode().strip()
+    if not mode:
+        return
     scratch = tempfile.mkdtemp(prefix="dlgrade-")
     pid = 0
     try:
@@ -129,7 +134,6 @@ def serve(control: socket.socket, mode: limits.Mode, memory_bytes: int, file_byt
         except limits.WallError as error:
             control.sendall(frame(encode({"error": str(error)})))
             return
-        _warm_up()
         control.sendall(frame(encode({"walls": walls.names})))
         while (received := _receive(control)) is not None:
             message, fds = received
@@ -150,7 +154,10 @@ def serve(control: socket.socket, mode: limits.Mode, memory_bytes: int, file_byt
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def main(fd: int, mode: limits.Mode, memory_bytes: int, file_bytes: int, cpu_s: int) -> None:
+def main(fd: int, memory_bytes: int, file_bytes: int, cpu_s: int) -> None:
+    """The process that `launch` starts; `fd` is its end of the control socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(ConnectionError):  # the grader ended, perhaps before it asked for anything
-        serve(socket.socket(fileno=fd), mode, memory_bytes, file_bytes, cpu_s)
+        serve(socket.socket(fileno=fd), memory_bytes, file_bytes, cpu_s)
+    # Nothing is left to do, and taking the interpreter down would keep the grader waiting.
+    os._exit(0)
