@@ -143,8 +143,8 @@ def backward(dout, cache):
     Returns (grads, dX): a dict with exactly the keys and the shapes of params, and an array (B, n0).
 
     Example: for the network and the input in `forward`, dout = [[1.0]] gives grads["W2"] = [[3.0, 0.0]],
-             grads["b2"] = [1.0], grads["W1"] = [[2.0, 4.0], [0.0, 0.0]], grads["b1"] = [2.0, 0.0] and dX = [[2.0, 2.0]]:
-             the second hidden unit is off, and nothing passes through it.
+             grads["b2"] = [1.0], grads["W1"] = [[2.0, 4.0], [0.0, 0.0]], grads["b1"] = [2.0, 0.0], and
+             dX = [[2.0, 2.0]]: the second hidden unit is off, and nothing passes through it.
     """
     ### BEGIN SOLUTION
     layers, hidden = cache

@@ -16,7 +16,6 @@ from dlgrade.authoring.stubs import StubError, stub
 from dlgrade.course import registry
 from dlgrade.course.compare import Wrong, measured
 from dlgrade.course.spec import Chapter, Exercise, Mistake
-from dlgrade.grading.diagnose import recognise
 from dlgrade.grading.grader import Grader, solution
 from dlgrade.grading.results import ChapterResult
 from dlgrade.grading.seeds import public_seed
@@ -219,7 +218,8 @@ def _caught(
             check.run(student, drawn)
         except (Wrong, StudentFailure) as error:
             margin = max(margin, error.ratio if isinstance(error, Wrong) else math.inf)
-            found = recognise(check, drawn, student.transcript, grader.mistakes(exercise), solved.source, solved.code)
+            mistakes = grader.mistakes(exercise)
+            found = grader.catalogue.recognise(exercise.name, check, drawn, student.transcript, mistakes)
             named |= {found.name} if found else set()
     return margin, named
 

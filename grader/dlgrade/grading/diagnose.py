@@ -3,37 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import CodeType
 from typing import Any
 
 import numpy as np
 
-from dlgrade.course.compare import Wrong
+from dlgrade.course.compare import Failure
 from dlgrade.course.spec import Check, Mistake
-from dlgrade.grading.student import LocalStudent, StudentFailure
+from dlgrade.grading.student import LocalStudent
 from dlgrade.sandbox.protocol import Handle
 from dlgrade.sandbox.session import Call, Reply, Source
 
 # Two ways to make one mistake differ by rounding only; a wider net would catch answers that are nearly right.
 RTOL, ATOL = 1e-9, 1e-11
 
+# A check ends with a `Failure`, or with an error of its own when an answer is of a kind that it cannot read.
+CHECK_FAILURES = (Failure, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+
 Transcript = Sequence[tuple[Call, Reply]]
 
 
-def recognise(
-    check: Check, drawn: Any, transcript: Transcript, mistakes: Sequence[Mistake], source: Source, code: Any
-) -> Mistake | None:
-    """The first mistake that fails the check with the same answers, or None. `source` and `code` are the solution's."""
-    if not transcript or any(reply.status in ("timeout", "crashed", "lost") for _, reply in transcript):
+class Catalogue:
+    """What a chapter's mistakes answer to its checks under one seed: run when first asked for, then kept."""
+
+    def __init__(self, source: Source, code: CodeType) -> None:
+        self.source, self.code = source, code
+        self.kept: dict[tuple[str, str, str], list[Transcript]] = {}
+
+    def answers(self, exercise: str, check: Check, drawn: Any, mistake: Mistake) -> list[Transcript]:
+        """The transcripts of a mistake and its variants on a check, without those that pass it."""
+        key = (exercise, check.name, mistake.name)
+        if key not in self.kept:
+            self.kept[key] = []
+            for replaces in (mistake.replaces, *mistake.variants):
+                made = LocalStudent(self.source, self.code, replaces)
+                try:
+                    check.run(made, drawn)
+                except CHECK_FAILURES:
+                    self.kept[key].append(made.transcript)
+        return self.kept[key]
+
+    def recognise(
+        self, exercise: str, check: Check, drawn: Any, transcript: Transcript, mistakes: Sequence[Mistake]
+    ) -> Mistake | None:
+        """The first mistake that fails the check with the same answers, or None."""
+        if not transcript or any(reply.status in ("timeout", "crashed", "lost") for _, reply in transcript):
+            return None
+        for mistake in mistakes:
+            if any(same_answers(transcript, made) for made in self.answers(exercise, check, drawn, mistake)):
+                return mistake
         return None
-    for mistake in mistakes:
-        for replaces in (mistake.replaces, *mistake.variants):
-            made = LocalStudent(source, code, replaces)
-            try:
-                check.run(made, drawn)
-            except (Wrong, StudentFailure, TypeError, ValueError, LookupError, AttributeError, ArithmeticError):
-                if same_answers(transcript, made.transcript):
-                    return mistake
-    return None
 
 
 def same_answers(one: Transcript, other: Transcript) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from dlgrade.course import registry
 from dlgrade.course.compare import Failure, Wrong, describe
 from dlgrade.course.spec import Chapter, Check, Exercise, Mistake
-from dlgrade.grading.diagnose import recognise
+from dlgrade.grading.diagnose import CHECK_FAILURES, Catalogue
 from dlgrade.grading.results import ChapterResult, CheckResult, ExerciseResult, Status, exercise_result
 from dlgrade.grading.seeds import Seed
 from dlgrade.grading.student import SandboxStudent, Student, StudentFailure, described, signatures_of
@@ -48,6 +48,9 @@ class Grader:
         self.chapter, self.seed, self.launcher = chapter, seed, launcher
         self.reveal = (not seed.secret) if reveal is None else reveal
         self.drawn: dict[tuple[str, str], Any] = {}
+        solved = solution(chapter.id)
+        self.signatures = solved.signatures
+        self.catalogue = Catalogue(solved.source, solved.code)
 
     def prepare(self, exercise: Exercise, check: Check) -> Any:
         """The cases of a check and what is expected of them."""
@@ -94,7 +97,6 @@ class _Run:
 
     def __init__(self, grader: Grader, session: Session, progress: Progress | None) -> None:
         self.grader, self.session, self.progress = grader, session, progress
-        self.solution = solution(grader.chapter.id)
         self.timeouts: dict[str, int] = {}
 
     def exercise(self, exercise: Exercise) -> ExerciseResult:
@@ -114,7 +116,7 @@ class _Run:
         if spent:
             return _result(check, "timeout", f"Not tried: {spent[0]} ran out of time before.")
         drawn = self.grader.prepare(exercise, check)
-        student = SandboxStudent(self.session, self.solution.signatures)
+        student = SandboxStudent(self.session, self.grader.signatures)
         student.cpu_s = check.cpu_s
         try:
             check.run(student, drawn)
@@ -122,7 +124,7 @@ class _Run:
             return self.failed(exercise, check, drawn, student, wrong)
         except StudentFailure as failure:
             return self.no_answer(exercise, check, drawn, student, failure)
-        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError):
+        except CHECK_FAILURES:
             return self.failed(exercise, check, drawn, student, unreadable(student))
         return _result(check, "passed")
 
@@ -146,7 +148,7 @@ class _Run:
         if check.kind == "training":
             return None
         mistakes = self.grader.mistakes(exercise)
-        return recognise(check, drawn, student.transcript, mistakes, self.solution.source, self.solution.code)
+        return self.grader.catalogue.recognise(exercise.name, check, drawn, student.transcript, mistakes)
 
     def message(self, error: Failure, student: Student) -> str:
         """One failure in full: the case, the call, what is wrong with it, and the numbers where they may be shown."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from dlgrade.course.compare import Failure, describe
 from dlgrade.grading.results import Status
-from dlgrade.sandbox.protocol import Callback, Handle, decode, encode
-from dlgrade.sandbox.session import Call, Reply, Session, Source
+from dlgrade.sandbox.protocol import Callback, Handle, encode
+from dlgrade.sandbox.session import Call, Reply, Session, Source, read_reply
 from dlgrade.sandbox.worker import Worker
 
 SHOWN_ELEMENTS = 12
@@ -118,6 +118,7 @@ class LocalStudent(Student):
     def __init__(self, source: Source, code: CodeType, replaces: dict[str, Callable[..., Any]] | None = None) -> None:
         super().__init__(source)
         self.worker = Worker(_NOWHERE)
+        self.worker.special = self._special  # type: ignore[method-assign]
         self.worker.filename = source.filename
         self.worker.namespace = {"__name__": source.module}
         exec(code, self.worker.namespace)
@@ -127,7 +128,7 @@ class LocalStudent(Student):
     def _special(self, kind: str, content: Any) -> Any:
         if kind == "callback":
             return self.callbacks[content[0]].function
-        return self.worker.special(kind, content)
+        return Worker.special(self.worker, kind, content)
 
     def _number(self, value: Any) -> None:
         if type(value) is Callback:
@@ -142,14 +143,11 @@ class LocalStudent(Student):
 
     def _one(self, call: Call) -> Reply:
         self._number((*call.args, *call.kwargs.values()))
-        args, kwargs, on = decode(encode((call.args, call.kwargs, call.on)), specials=self._special)
-        message = {"function": call.function, "args": args, "kwargs": kwargs, "keep": call.keep, "on": on}
+        arguments = encode((call.args, call.kwargs))
+        on = None if call.on is None else self.worker.kept[call.on.id]
         with np.errstate(all="warn"):
-            reply = self.worker.call(message)
-        if reply["status"] != "ok":
-            return Reply(reply.pop("status"), detail=reply)
-        value = decode(encode(reply["value"], student=True))
-        return Reply("ok", value, tuple(reply["changed"]), tuple(reply["warned"]))
+            outcome = self.worker.call(call.function, arguments, call.keep, on)
+        return read_reply(*outcome)
 
 
 class _Nowhere:

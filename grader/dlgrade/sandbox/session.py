@@ -24,6 +24,8 @@ MAX_STDOUT = 64 * 1024
 MAX_CALLBACKS = 20_000
 MAX_CALLBACK_BYTES = 1 << 20
 MAX_RESTARTS = 24
+# Handles of the n-th process of a session begin at n times this, so that one of an earlier process is known.
+HANDLES = 1_000_000
 CPU_CLOCK_SCHED = 2
 
 Status = Literal["ok", "error", "missing", "refused", "timeout", "crashed", "lost"]
@@ -133,21 +135,16 @@ class Session:
         self.channel = self.launcher.spawn()
         self.channel.setblocking(False)
         self.generation += 1
-        message = {
-            "do": "load",
-            "id": self._new_id(),
-            "cells": self.source.cells,
-            "source": self.source.text,
-            "filename": self.source.filename,
-            "module": self.source.module,
-            "first_handle": self.generation * 1_000_000,
-        }
+        id, first_handle = self._new_id(), self.generation * HANDLES
+        message = ("load", id, self.source.cells, self.source.filename, self.source.module, first_handle)
+        received: list[tuple[Any, ...]] = []
         try:
-            [reply] = self._exchange([frame(encode(message))], [self.next_id], LOAD_CPU_S, {})
+            self._exchange([frame(encode(message))], [id], LOAD_CPU_S, {}, received)
         except _Dead as death:
             self.dead = self._bury(death)
             return
-        self.loaded = reply
+        _, content, *_ = received[0]
+        self.loaded = content if type(content) is dict else {}
 
     def run(self, calls: Sequence[Call], *, cpu_s: float) -> list[Reply]:
         """A reply for every call, in order; `cpu_s` limits each call."""
@@ -186,30 +183,27 @@ class Session:
                     lost += 1
                     continue
                 break
-            message = {
-                "do": "call",
-                "id": self._new_id(),
-                "function": call.function,
-                "args": call.args,
-                "kwargs": call.kwargs,
-                "keep": call.keep,
-                "on": call.on,
-            }
-            frames.append(frame(encode(message)))
-            ids.append(self.next_id)
-        done = [Reply("lost")] * lost
-        received: list[dict[str, Any]] = []
+            ids.append(self._new_id())
+            arguments = encode((call.args, call.kwargs))
+            frames.append(frame(encode(("call", ids[-1], call.function, arguments, call.keep, call.on))))
+        received: list[tuple[Any, ...]] = []
+        end = []
         try:
-            if frames:
-                self._exchange(frames, ids, cpu_s, callbacks, received)
+            self._exchange(frames, ids, cpu_s, callbacks, received)
         except _Dead as death:
-            return done + [self._reply(r) for r in received] + [self._bury(death)]
-        return done + [self._reply(r) for r in received]
+            end = [self._bury(death)]
+        replies = []
+        for content in received:
+            try:
+                replies.append(read_reply(*content))
+            except ProtocolError:
+                replies.append(Reply("crashed", detail={"forged": True}))
+        return [Reply("lost")] * lost + replies + end
 
     def _prepare(self, value: Any, callbacks: dict[int, Callback]) -> bool:
         """Number the callbacks in a call's arguments; False if it needs a kept value that ended with its process."""
         if type(value) is Handle:
-            return value.id > self.generation * 1_000_000
+            return value.id > self.generation * HANDLES
         if type(value) is Callback:
             value.id = len(callbacks)
             callbacks[value.id] = value
@@ -231,31 +225,31 @@ class Session:
         ids: list[int],
         cpu_s: float,
         callbacks: dict[int, Callback],
-        received: list[dict[str, Any]] | None = None,
-    ) -> list[dict[str, Any]]:
-        """Send frames and collect one reply for each id, in order, while keeping the clock of the call that is due."""
+        received: list[tuple[Any, ...]],
+    ) -> None:
+        """Send frames and append the content of one reply for each id to `received`, in order, keeping the clock."""
         assert self.channel is not None
-        received = [] if received is None else received
         outgoing, incoming = bytearray(b"".join(frames)), bytearray()
         clock = _Clock(self.launcher.pid, cpu_s)
         calls_back = 0
         while len(received) < len(ids):
             self._move(outgoing, incoming)
             for message in self._messages(incoming):
-                kind = message.get("do")
-                if kind == "stdout":
-                    self._heard(message)
-                elif kind == "callback" and calls_back < MAX_CALLBACKS:
-                    calls_back += 1
-                    outgoing += frame(encode(_answer(message, callbacks)))
-                elif kind == "reply" and len(received) < len(ids) and message.get("id") == ids[len(received)]:
-                    received.append(message)
-                    clock.restart()
-                    calls_back = 0
-                else:
-                    raise _Dead("crashed", forged=True)
+                match message:
+                    case ("stdout", str(text)):
+                        self._heard(text)
+                    case ("callback", int(id), tuple(args), dict(kwargs)) if calls_back < MAX_CALLBACKS:
+                        calls_back += 1
+                        outgoing += frame(encode(_answer(callbacks.get(id), args, kwargs)))
+                    case ("reply", int(id), str(status), content, list(changed), list(warned)) if [id] == ids[
+                        len(received) : len(received) + 1
+                    ]:
+                        received.append((status, content, changed, warned))
+                        clock.restart()
+                        calls_back = 0
+                    case _:
+                        raise _Dead("crashed", forged=True)
             clock.check()
-        return received
 
     def _move(self, outgoing: bytearray, incoming: bytearray) -> None:
         """Wait a moment for the channel and move bytes both ways."""
@@ -265,7 +259,7 @@ class Session:
             if "write" in events:
                 del outgoing[: self.channel.send(memoryview(bytes(outgoing[: 1 << 20])))]
             if "read" in events:
-                data = self.channel.recv(1 << 20)
+                data = self.channel.recv(1 << 16)
                 if not data:
                     raise _Dead("crashed")
                 incoming += data
@@ -274,7 +268,7 @@ class Session:
         except OSError as error:
             raise _Dead("crashed") from error
 
-    def _messages(self, incoming: bytearray) -> list[dict[str, Any]]:
+    def _messages(self, incoming: bytearray) -> list[Any]:
         """The whole messages at the start of `incoming`, taken off it."""
         messages = []
         try:
@@ -282,28 +276,17 @@ class Session:
                 end = HEAD + frame_length(bytes(incoming[:HEAD]))
                 if len(incoming) < end:
                     break
-                message = decode(bytes(incoming[HEAD:end]))
+                messages.append(decode(bytes(incoming[HEAD:end])))
                 del incoming[:end]
-                if type(message) is not dict:
-                    raise ProtocolError("a message is no dict")
-                messages.append(message)
         except ProtocolError as error:
             raise _Dead("crashed", forged=True) from error
         return messages
 
-    def _heard(self, message: dict[str, Any]) -> None:
-        text = message.get("text")
-        if type(text) is str and self.stdout_left > 0:
+    def _heard(self, text: str) -> None:
+        if self.stdout_left > 0:
             whole = len(text) <= self.stdout_left
             self.stdout.append(text if whole else text[: self.stdout_left] + "\n[more output was dropped]\n")
             self.stdout_left -= len(text)
-
-    def _reply(self, message: dict[str, Any]) -> Reply:
-        status = message.get("status")
-        if status == "ok":
-            return Reply("ok", message.get("value"), _whole(message.get("changed")), _texts(message.get("warned")))
-        known: Status = status if status in ("error", "missing", "refused") else "crashed"
-        return Reply(known, detail={k: v for k, v in message.items() if k not in ("do", "id", "status")})
 
     def _end(self) -> Ended:
         assert self.channel is not None
@@ -316,12 +299,17 @@ class Session:
         return Reply(death.status, detail={"signal": ended.signal, "code": ended.code, **death.detail})
 
 
-def _whole(value: Any) -> tuple[int, ...]:
-    return tuple(v for v in value if type(v) is int) if type(value) is list else ()
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(v for v in value if type(v) is str) if type(value) is list else ()
+def read_reply(status: str, content: Any, changed: list[Any], warned: list[Any]) -> Reply:
+    """A reply as it was received, believed only as far as its types go; raises `ProtocolError` for no valid answer."""
+    match status, content:
+        case "ok", bytes():
+            value = decode(content)
+            return Reply(
+                "ok", value, tuple(n for n in changed if type(n) is int), tuple(w for w in warned if type(w) is str)
+            )
+        case ("error" | "missing" | "refused") as known, dict():
+            return Reply(known, detail=content)
+    raise ProtocolError("a reply of no known kind")
 
 
 def _wait(channel: socket.socket, writing: bool) -> set[str]:
@@ -337,15 +325,13 @@ def _wait(channel: socket.socket, writing: bool) -> set[str]:
     return {name for name, ready in (("read", readable), ("write", writable)) if ready}
 
 
-def _answer(message: dict[str, Any], callbacks: dict[int, Callback]) -> dict[str, Any]:
+def _answer(callback: Callback | None, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> tuple[str, Any, str]:
     """Run a callback on the student's arguments. Whatever they were, the answer is data or one sentence."""
-    callback = callbacks.get(message.get("id", -1)) if type(message.get("id")) is int else None
-    args, kwargs = message.get("args"), message.get("kwargs")
-    if callback is None or callback.function is None or type(args) is not tuple or type(kwargs) is not dict:
-        return {"do": "callback", "error": "there is no such function to call"}
+    if callback is None or callback.function is None:
+        return "answer", None, "there is no such function to call"
     if len(encode((args, kwargs))) > MAX_CALLBACK_BYTES:
-        return {"do": "callback", "error": f"{callback.name} was called with too large an argument"}
+        return "answer", None, f"{callback.name} was called with too large an argument"
     try:
-        return {"do": "callback", "value": callback.function(*args, **kwargs)}
+        return "answer", callback.function(*args, **kwargs), ""
     except Exception as error:
-        return {"do": "callback", "error": f"{callback.name} cannot be evaluated there: {error}"[:500]}
+        return "answer", None, f"{callback.name} cannot be evaluated there: {error}"[:500]

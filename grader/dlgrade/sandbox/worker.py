@@ -3,13 +3,17 @@
 It knows no expected value, no seed and no check. Everything here can be subverted by the code it runs, so nothing that
 it sends is believed: the grader treats each reply as a claim about an answer, and decides alone.
 
-Messages in: `load` (source to run) and `call`. Messages out: one `reply` a message, `callback` while a call runs,
-and `stdout` as the student's code prints. Only the standard library, NumPy and the wire format are imported.
+Messages are tuples. In: ("load", id, cells, filename, module, first handle), ("call", id, function, arguments, keep,
+on), and ("answer", value, error) to a callback. Out: ("reply", id, status, content, changed, warned), one a message;
+("callback", id, args, kwargs) while a call runs; ("stdout", text) as the student's code prints. Arguments and the
+content of a good reply are values encoded on their own, as bytes. Only the standard library, NumPy and the wire
+format are imported.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import functools
 import inspect
 import linecache
@@ -60,7 +64,7 @@ class Channel:
     def receive(self) -> bytes:
         return self._read(frame_length(self._read(HEAD)))
 
-    def send(self, message: dict[str, Any], where: str = "it") -> None:
+    def send(self, message: tuple[Any, ...], where: str = "it") -> None:
         data = memoryview(frame(encode(message, where=where, student=True)))
         while data:
             data = data[self.write(data) :]
@@ -102,7 +106,7 @@ class Output:
         if self.pending:
             text, self.pending, self.pending_chars = "".join(self.pending), [], 0
             self.sent_at = time.monotonic()
-            self.channel.send({"do": "stdout", "text": text})
+            self.channel.send(("stdout", text))
 
     def isatty(self) -> bool:
         return False
@@ -130,10 +134,9 @@ def _text_of(error: BaseException) -> str:
         return ""
 
 
-def _error_reply(error: BaseException, filename: str) -> dict[str, Any]:
+def _error_detail(error: BaseException, filename: str) -> dict[str, Any]:
     kind = type(error)
     reply = {
-        "status": "missing" if isinstance(error, NotImplementedError) else "error",
         "type": kind.__name__[:200],
         "builtin": getattr(builtins, kind.__name__, None) is kind,
         "message": _text_of(error),
@@ -143,6 +146,18 @@ def _error_reply(error: BaseException, filename: str) -> dict[str, Any]:
         reply["message"] = str(error.msg)[:MAX_MESSAGE]
         reply["trace"] = [(error.lineno or 0, "<module>")]
     return reply
+
+
+def _encoded(value: Any) -> bytes | None:
+    """The bytes of an argument; None for what does not travel, such as a random generator."""
+    try:
+        return encode(value, student=True)
+    except (NotPlain, RecursionError):
+        return None
+
+
+# What became of a call: its status, the answer as bytes or what is to be said about it, arguments changed, warnings.
+Outcome = tuple[str, bytes | dict[str, Any], list[int], list[str]]
 
 
 class Worker:
@@ -163,9 +178,10 @@ class Worker:
             data = self.channel.waiting.popleft() if self.channel.waiting else self.channel.receive()
             message = decode(data, specials=self.special)
             self.output.begin()
-            reply = self.load(message) if message["do"] == "load" else self.call(message)
+            do, id, *content = message
+            outcome = self.load(*content) if do == "load" else self.call(*content)
             self.output.flush()
-            self.channel.send({"do": "reply", "id": message["id"], **reply})
+            self.channel.send(("reply", id, *outcome))
 
     def special(self, kind: str, content: Any) -> Any:
         if kind == "handle":
@@ -183,84 +199,83 @@ class Worker:
     def callback(self, id: int, name: str) -> Any:
         def function(*args: Any, **kwargs: Any) -> Any:
             try:
-                self.channel.send(
-                    {"do": "callback", "id": id, "args": args, "kwargs": kwargs}, where=f"{name}'s argument"
-                )
+                self.channel.send(("callback", id, args, kwargs), where=f"{name}'s argument")
             except NotPlain as error:
                 raise TypeError(f"{name} was called with {error.what}") from None
             while True:
                 message = decode(data := self.channel.receive(), specials=self.special)
-                if message["do"] == "callback":
+                if message[0] == "answer":
                     break
                 self.channel.waiting.append(data)
-            if "error" in message:
-                raise ValueError(message["error"])
-            return message["value"]
+            _, value, error_text = message
+            if error_text:
+                raise ValueError(error_text)
+            return value
 
         function.__name__ = function.__qualname__ = name
         return function
 
-    def load(self, message: dict[str, Any]) -> dict[str, Any]:
+    def load(self, cells: tuple[str, ...], filename: str, module_name: str, first_handle: int) -> Outcome:
         """Run the source as a module. A notebook's cells run one by one, and a failing cell does not stop the next."""
-        self.filename, self.next_handle = message["filename"], message["first_handle"]
-        module = types.ModuleType(message["module"])
+        self.filename, self.next_handle = filename, first_handle
+        module = types.ModuleType(module_name)
         module.__file__ = self.filename
         sys.modules[module.__name__] = module
         self.namespace = module.__dict__
-        linecache.cache[self.filename] = (0, None, message["source"].splitlines(True), self.filename)
+        linecache.cache[self.filename] = (0, None, "\n".join(cells).splitlines(True), self.filename)
         failed: dict[str, Any] | None = None
-        for cell in message["cells"]:
+        for cell in cells:
             try:
                 exec(compile(cell, self.filename, "exec", dont_inherit=True), self.namespace)
             except BaseException as error:
-                failed = failed or _error_reply(error, self.filename)
+                failed = failed or _error_detail(error, self.filename)
         names = [n for n, v in list(self.namespace.items())[:2000] if callable(v) and type(n) is str and n[:2] != "__"]
         np_is_numpy = self.namespace.get("np", np) is np
-        return {"status": "ok", "failed": failed, "names": names, "np_is_numpy": np_is_numpy}
+        return "ok", {"failed": failed, "names": names, "np_is_numpy": np_is_numpy}, [], []
 
-    def call(self, message: dict[str, Any]) -> dict[str, Any]:
-        name, args, kwargs = message["function"], message["args"], message["kwargs"]
+    def call(self, name: str, arguments: bytes, keep: Any, on: Any) -> Outcome:
+        """Call a function, or a method of the kept value `on`, with the encoded `(args, kwargs)`."""
         try:
-            target = self.find(name) if message["on"] is None else getattr(message["on"], name)
+            target = self.find(name) if on is None else getattr(on, name)
+            args, kwargs = decode(arguments, specials=self.special)
         except (KeyError, AttributeError):
-            return {"status": "missing", "absent": True}
+            return "missing", {"absent": True}, [], []
         if not callable(target):
-            return {"status": "missing", "type": type(target).__name__}
-        before = [self.encoded(value) for value in (*args, *kwargs.values())]
+            return "missing", {"type": type(target).__name__}, [], []
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 value = target(*args, **kwargs)
             except BaseException as error:
                 return self.failed(error, target, args, kwargs)
-        changed = [i for i, value in enumerate((*args, *kwargs.values())) if self.encoded(value) != before[i]]
+        changed = self.changed(arguments, args, kwargs)
         warned = [str(w.message)[:200] for w in caught[:8]]
         try:
-            plain = self.plain(value, message["keep"])
-            encode(plain, where="the result", student=True)
+            answer = encode(self.plain(value, keep), where="the result", student=True)
         except NotPlain as error:
-            return {"status": "refused", "where": error.where, "what": error.what}
-        return {"status": "ok", "value": plain, "changed": changed, "warned": warned}
+            return "refused", {"where": error.where, "what": error.what}, [], []
+        return "ok", answer, changed, warned
 
-    def failed(self, error: BaseException, target: Any, args: Any, kwargs: Any) -> dict[str, Any]:
-        reply = _error_reply(error, self.filename)
-        if isinstance(error, TypeError) and not reply["trace"]:
-            try:
+    def failed(self, error: BaseException, target: Any, args: Any, kwargs: Any) -> Outcome:
+        detail = _error_detail(error, self.filename)
+        if isinstance(error, NotImplementedError):
+            return "missing", detail, [], []
+        if isinstance(error, TypeError) and not detail["trace"]:
+            with contextlib.suppress(TypeError, ValueError):
                 signature = inspect.signature(target)
-            except (TypeError, ValueError):
-                return reply
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError:
-                reply["signature"] = str(signature)[:300]
-        return reply
+                try:
+                    signature.bind(*args, **kwargs)
+                except TypeError:
+                    detail["signature"] = str(signature)[:300]
+        return "error", detail, [], []
 
-    def encoded(self, value: Any) -> bytes | None:
-        """The bytes of an argument, to see whether a call changed it; None for what does not travel."""
-        try:
-            return encode(value, student=True)
-        except (NotPlain, RecursionError):
-            return None
+    def changed(self, arguments: bytes, args: Any, kwargs: Any) -> list[int]:
+        """The numbers of the arguments that a call modified."""
+        if _encoded((args, kwargs)) == arguments:
+            return []
+        before_args, before_kwargs = decode(arguments, specials=self.special)
+        before, after = (*before_args, *before_kwargs.values()), (*args, *kwargs.values())
+        return [i for i, (was, now) in enumerate(zip(before, after, strict=True)) if _encoded(was) != _encoded(now)]
 
     def plain(self, value: Any, keep: Any) -> Any:
         """The answer with the parts to keep replaced by handles: True keeps all of it, a tuple its items."""

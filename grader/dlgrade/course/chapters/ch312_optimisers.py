@@ -1,0 +1,1594 @@
+"""Checks of chapter 312: one step of five optimisers, their run down a valley, and the choice of a learning rate.
+
+A step takes and returns its memory, whose form is the student's business: it stays with the student's process and is
+handed back as it came. What is compared is the change of every parameter in every step, because a wrong optimiser shows
+in the step (its size, its sign) and hides in parameters of size one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from dlreference import optim as ref
+
+from dlgrade.course.compare import below, entry, holds, items, numbers, same
+from dlgrade.course.kinds import Case, Rng, case_of, numeric, prop, training
+from dlgrade.course.spec import Chapter, Check, Exercise, Mistake, Picture
+from dlgrade.sandbox.protocol import Callback, Function
+
+Array = np.ndarray[Any, Any]
+Params = dict[str, Any]
+Step = Callable[..., Any]
+
+LR = 0.01
+# All shapes differ, so that nothing can be mixed up unseen; "gain" is a single number.
+NETWORK = {"W1": (3, 2), "b1": (3,), "W2": (2, 3), "b2": (2,), "gain": ()}
+# Two of one shape: whatever they wrongly share broadcasts without an error.
+TWINS = {"left": (4,), "right": (4,)}
+RULES: dict[str, Step] = {
+    "momentum_step": ref.momentum_step,
+    "adagrad_step": ref.adagrad_step,
+    "rmsprop_step": ref.rmsprop_step,
+    "adam_step": ref.adam_step,
+    "adamw_step": ref.adamw_step,
+}
+
+
+# --- walking with an optimiser ---------------------------------------------------------------------------------------
+
+
+def weights(rng: Rng, shapes: dict[str, tuple[int, ...]]) -> Params:
+    return {name: np.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
+
+
+def slopes(rng: Rng, shapes: dict[str, tuple[int, ...]], scale: float = 10.0) -> Params:
+    """Gradients of both signs between scale / 2 and 2 scale: at the default scale an epsilon of 1e-8 is not felt."""
+    return {
+        name: np.asarray(scale * rng.choice([-1.0, 1.0], size=shape) * rng.uniform(0.5, 2.0, size=shape))
+        for name, shape in shapes.items()
+    }
+
+
+class Walk(msgspec.Struct, frozen=True):
+    """Some steps of an optimiser: where from, along which gradients, with which rates and options."""
+
+    params: Params
+    grads: Sequence[Params]
+    options: dict[str, float] = {}
+    rates: Sequence[float] = ()
+
+    def settings(self, n: int) -> dict[str, float]:
+        return {"lr": self.rates[n] if self.rates else LR, **self.options}
+
+
+def walk(rng: Rng, shapes: dict[str, tuple[int, ...]], steps: int = 6, scale: float = 10.0, **options: float) -> Walk:
+    return Walk(weights(rng, shapes), [slopes(rng, shapes, scale) for _ in range(steps)], options)
+
+
+def take(student: Any, function: str, walk: Walk) -> list[Params]:
+    """The change of every parameter in every step, as the student's function makes them."""
+    params, state = walk.params, {}
+    changes = []
+    for n, grads in enumerate(walk.grads):
+        answer = student.call(function, params, grads, state, keep=(1,), **walk.settings(n))
+        with case_of("", student.transcript[-1][0]):
+            stepped, state = items(answer, ("params", "state"))
+            stepped = parameters(stepped, params, f"after step {n + 1}")
+        changes.append({name: stepped[name] - params[name] for name in params})
+        params = stepped
+    return changes
+
+
+def parameters(got: Any, like: Params, when: str) -> Params:
+    """The returned parameters as float64, if they have the names and shapes of these."""
+    found = {}
+    for name, value in like.items():
+        array = entry(got, name, f"params {when}")
+        found[name] = numbers(array, np.shape(value), f"{name} {when}")
+        narrow = isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.dtype.itemsize < 8
+        holds(not narrow, f"{name} {when} is of type {getattr(array, 'dtype', '')}; float64 is asked for.")
+    extra = ", ".join(repr(name) for name in got if name not in like)
+    holds(not extra, f"params {when} holds {extra}, which was not among the params that were passed in.")
+    return found
+
+
+def right_changes(rule: Step, walk: Walk) -> list[Params]:
+    params, state = walk.params, {}
+    changes = []
+    for n, grads in enumerate(walk.grads):
+        stepped, state = rule(params, grads, state, **walk.settings(n))
+        changes.append({name: stepped[name] - np.asarray(params[name]) for name in params})
+        params = stepped
+    return changes
+
+
+def compare(student: Any, got: list[Params], want: Sequence[Params], **tolerance: float) -> None:
+    """The changes are the right ones, step by step; the report shows the call of the first step that is not."""
+    calls = [call for call, _ in student.transcript[-len(got) :]]
+    for n, (mine, right) in enumerate(zip(got, want, strict=True)):
+        with case_of("", calls[n]):
+            for name, change in right.items():
+                same(mine[name], change, f"the change of {name} in step {n + 1}", **tolerance)
+
+
+def follow(student: Any, function: str, reason: str, walk: Walk) -> None:
+    """The student's steps are the reference's."""
+    with case_of(reason):
+        got = take(student, function, walk)
+        compare(student, got, right_changes(RULES[function], walk))
+
+
+# --- checks that several optimisers share ----------------------------------------------------------------------------
+
+
+def trajectory(name: str, points: int, function: str, walks: dict[str, Callable[[Rng], Walk]]) -> Check:
+    """Steps equal to the reference's on walks, each with a reason."""
+
+    @prop(name, points, function)
+    def check(student: Any, rng: Rng) -> None:
+        for reason, draw in walks.items():
+            follow(student, function, reason, draw(rng))
+
+    return check
+
+
+def constant_gradient(
+    name: str, points: int, function: str, length: Callable[[int, Array], Array], **options: float
+) -> Check:
+    """With a constant gradient, step n changes every entry by `-LR * sign(g) * length(n, |g|)`."""
+
+    @prop(name, points, function)
+    def check(student: Any, rng: Rng) -> None:
+        sizes = rng.permutation([10.0, 1e2, 1e3, 1e4, 1e6, 1e8])
+        g = {"w": sizes * rng.permutation([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0])}
+        steps = Walk({"w": rng.normal(size=6)}, [g] * 4, options)
+        want = [{"w": -LR * np.sign(g["w"]) * length(n, np.abs(g["w"]))} for n in range(1, 5)]
+        with case_of("a constant gradient with entries from ten to a hundred million"):
+            # The closed form leaves epsilon out: 1e-8 against the root of a mean square of at least 1.
+            compare(student, take(student, function, steps), want, rtol=1e-6)
+
+    return check
+
+
+def tiny(rng: Rng) -> Walk:
+    return walk(rng, NETWORK, 4, scale=1e-6)
+
+
+def large_epsilon(rng: Rng) -> Walk:
+    return walk(rng, NETWORK, 4, scale=1.0, eps=0.1)
+
+
+def rare(rng: Rng) -> Walk:
+    """One entry always has a gradient, one never, one in every third step, one in the first only, one in the last."""
+    on = np.array([[1, 0, n % 3 == 1, n == 0, n == 5] for n in range(6)], dtype=np.float64)
+    return Walk(weights(rng, {"w": (5,)}), [{"w": row * slopes(rng, {"w": (5,)})["w"]} for row in on])
+
+
+def twins(rng: Rng) -> Walk:
+    return walk(rng, TWINS)
+
+
+def other_order(rng: Rng) -> Walk:
+    """The gradients come in another order than the parameters."""
+    steps = walk(rng, TWINS)
+    return Walk(steps.params, [dict(reversed(grads.items())) for grads in steps.grads])
+
+
+def untouched(function: str, points: int = 1) -> Check:
+    """Neither parameters, gradients nor the old state are modified, in the first step and in the second."""
+
+    @prop("what is passed in is left as it was", points, function)
+    def check(student: Any, rng: Rng) -> None:
+        params, state = weights(rng, NETWORK), {}
+        for which in ("first", "second"):
+            answer = student.call(function, params, slopes(rng, NETWORK), state, keep=(1,), lr=LR)
+            if student.changed and student.changed[0] < 3:
+                name = ("params", "grads", "state")[student.changed[0]]
+                holds(False, f"the {which} step modified the {name} that it was given; build new arrays in a new dict.")
+            _, state = items(answer, ("params", "state"))
+
+    return check
+
+
+def memory_in_state(function: str, points: int) -> Check:
+    """A step from the same state gives the same answer again, whatever was called in between."""
+
+    @prop("all memory is in the state", points, function)
+    def check(student: Any, rng: Rng) -> None:
+        params = weights(rng, TWINS)
+        first, second, other = (slopes(rng, TWINS) for _ in range(3))
+        _, state = items(student.call(function, params, first, {}, keep=(1,), lr=LR), ("params", "state"))
+        once = items(student.call(function, params, second, state, keep=(1,), lr=LR), ("params", "state"))
+        student.call(function, params, other, {}, keep=(1,), lr=LR)
+        again = items(student.call(function, params, second, state, keep=(1,), lr=LR), ("params", "state"))
+        want, _ = RULES[function](params, second, RULES[function](params, first, {}, lr=LR)[1], lr=LR)
+        for stepped, what in ((once, "the second step"), (again, "the second step, taken again from the same state")):
+            found = parameters(stepped[0], params, f"after {what}")
+            for name in params:
+                same(found[name] - params[name], want[name] - params[name], f"the change of {name} in {what}")
+
+    return check
+
+
+# --- mistakes that every optimiser can have --------------------------------------------------------------------------
+
+
+def everywhere(change: Callable[[Step], Step]) -> dict[str, Step]:
+    """One mistake made in all five optimisers."""
+    return {name: change(rule) for name, rule in RULES.items()}
+
+
+def forgetful(rule: Step) -> Step:
+    return lambda params, grads, state, *a, **k: (rule(params, grads, {}, *a, **k)[0], {})
+
+
+def uphill(rule: Step) -> Step:
+    def step(params: Params, grads: Params, state: Params, *a: Any, **k: Any) -> Any:
+        stepped, state = rule(params, grads, state, *a, **k)
+        return {name: 2 * np.asarray(params[name], dtype=np.float64) - stepped[name] for name in params}, state
+
+    return step
+
+
+def by_position(rule: Step) -> Step:
+    def step(params: Params, grads: Params, state: Params, *a: Any, **k: Any) -> Any:
+        return rule(params, dict(zip(params, grads.values(), strict=True)), state, *a, **k)
+
+    return step
+
+
+def params_in_place(rule: Step) -> Step:
+    def step(params: Params, grads: Params, state: Params, *a: Any, **k: Any) -> Any:
+        stepped, state = rule(params, grads, state, *a, **k)
+        for name in params:
+            params[name] = np.asarray(params[name], dtype=np.float64)
+            params[name][...] = stepped[name]
+        return params, state
+
+    return step
+
+
+def state_filled(rule: Step) -> Step:
+    def step(params: Params, grads: Params, state: Params, *a: Any, **k: Any) -> Any:
+        stepped, new = rule(params, grads, state, *a, **k)
+        state.update(new)
+        return stepped, state
+
+    return step
+
+
+def state_arrays_in_place(rule: Step) -> Step:
+    def step(params: Params, grads: Params, state: Params, *a: Any, **k: Any) -> Any:
+        stepped, new = rule(params, grads, state, *a, **k)
+        if not state:
+            return stepped, new
+        state.update(new)
+        return stepped, state
+
+    return step
+
+
+# --- momentum --------------------------------------------------------------------------------------------------------
+
+
+def momentum_with(gather: Callable[..., Any], move: Callable[..., Any]) -> Step:
+    """Momentum with its two lines replaced: v = gather(v, g, lr, momentum), w = w - move(v, old v, g, lr, momentum)."""
+
+    def step(params: Params, grads: Params, state: Params, lr: float, momentum: float = 0.9) -> Any:
+        old = state.get("v", dict.fromkeys(params, 0.0))
+        g = {name: np.asarray(grads[name], dtype=np.float64) for name in params}
+        v = {name: gather(old[name], g[name], lr, momentum) for name in params}
+        stepped = {name: params[name] - move(v[name], old[name], g[name], lr, momentum) for name in params}
+        return stepped, {"v": v}
+
+    return step
+
+
+def usual_velocity(v: Any, g: Any, lr: float, momentum: float) -> Any:
+    return momentum * v + g
+
+
+def usual_move(v: Any, old: Any, g: Any, lr: float, momentum: float) -> Any:
+    return lr * v
+
+
+momentum_lr_inside = momentum_with(lambda v, g, lr, mu: mu * v + lr * g, lambda v, old, g, lr, mu: v)
+momentum_averaged = momentum_with(lambda v, g, lr, mu: mu * v + (1 - mu) * g, usual_move)
+momentum_old_velocity = momentum_with(usual_velocity, lambda v, old, g, lr, mu: lr * old)
+momentum_nesterov = momentum_with(usual_velocity, lambda v, old, g, lr, mu: lr * (g + mu * v))
+momentum_fixed = momentum_with(lambda v, g, lr, mu: 0.9 * v + g, usual_move)
+
+
+MOMENTUM = Exercise(
+    name="momentum_step",
+    title="Gradient descent with momentum",
+    functions=("momentum_step",),
+    hints=(
+        "The velocity must survive from one call to the next. Where does the function get it from, and where does it "
+        "leave it?",
+        "Look the old velocity of each parameter up in the state, with zeros if the state is still empty; compute the "
+        "new one; step with the new one; return new params and a new state.",
+        "Make one dict of new velocities and one of new params, with the names of params as keys: momentum times the "
+        "old velocity plus the gradient, then the weight minus lr times that. Return the second dict, and a state that "
+        "holds the first under a name of your choice.",
+    ),
+    checks=(
+        trajectory(
+            "six steps, several parameters",
+            4,
+            "momentum_step",
+            {
+                "five parameters of different shapes": lambda rng: walk(rng, NETWORK),
+                "momentum 0.5": lambda rng: walk(rng, NETWORK, momentum=0.5),
+            },
+        ),
+        trajectory(
+            "a learning rate that changes on the way",
+            2,
+            "momentum_step",
+            {
+                "a learning rate that falls to a tenth after three steps": lambda rng: Walk(
+                    weights(rng, NETWORK), [slopes(rng, NETWORK) for _ in range(6)], rates=[0.05] * 3 + [0.005] * 3
+                )
+            },
+        ),
+        constant_gradient(
+            "a constant gradient builds up speed",
+            1,
+            "momentum_step",
+            lambda n, g: g * (1 - 0.5**n) / 0.5,
+            momentum=0.5,
+        ),
+        trajectory(
+            "gradients belong to parameters by name",
+            2,
+            "momentum_step",
+            {
+                "two parameters of one shape": twins,
+                "gradients in another order than the parameters": other_order,
+            },
+        ),
+        memory_in_state("momentum_step", 2),
+        untouched("momentum_step"),
+    ),
+    mistakes=(
+        Mistake(
+            name="memory-not-kept",
+            advice="Every step looks like a first one: what this step learnt must go into the returned state, and the "
+            "next step must start from it.",
+            replaces=everywhere(forgetful),
+        ),
+        Mistake(
+            name="step-uphill",
+            advice="The gradient points uphill, so the step is subtracted from the parameter; yours is added.",
+            replaces=everywhere(uphill),
+        ),
+        Mistake(
+            name="gradients-paired-by-position",
+            advice="Take each gradient by the name of its parameter, grads[name]: the two dicts may be in different orders.",
+            replaces=everywhere(by_position),
+        ),
+        Mistake(
+            name="params-modified-in-place",
+            advice="w -= ... and w[...] = ... write into the caller's array, and params[name] = ... into the caller's "
+            "dict: compute w - ... as a new array, and put it into a new dict.",
+            replaces=everywhere(params_in_place),
+            variants=(everywhere(lambda rule: params_in_place(state_filled(rule))),),
+        ),
+        Mistake(
+            name="state-modified-in-place",
+            advice="The state that you were given was written into. It is the caller's, who may keep it to go back to "
+            "this point: return a new dict with new arrays.",
+            replaces=everywhere(state_filled),
+            variants=(everywhere(state_arrays_in_place),),
+        ),
+        Mistake(
+            name="learning-rate-inside-velocity",
+            advice="The velocity is a sum of gradients, and lr multiplies it in the step; with lr inside it, old "
+            "gradients keep the learning rate of their own day.",
+            replaces={"momentum_step": momentum_lr_inside},
+        ),
+        Mistake(
+            name="velocity-averaged",
+            advice="The new gradient enters the velocity with its full weight; a factor 1 - momentum would make it a mean.",
+            replaces={"momentum_step": momentum_averaged},
+        ),
+        Mistake(
+            name="old-velocity-used",
+            advice="Step with the new velocity, which already holds today's gradient; yours is one step late.",
+            replaces={"momentum_step": momentum_old_velocity},
+        ),
+        Mistake(
+            name="nesterov-instead-of-momentum",
+            advice="This is Nesterov's variant, which looks one step ahead; plain momentum subtracts lr times the velocity.",
+            replaces={"momentum_step": momentum_nesterov},
+        ),
+        Mistake(
+            name="momentum-argument-ignored",
+            advice="The `momentum` argument is not used: 0.9 is only its default.",
+            replaces={"momentum_step": momentum_fixed},
+        ),
+    ),
+)
+
+# --- AdaGrad ---------------------------------------------------------------------------------------------------------
+
+
+def outside(g: Any, s: Any, eps: float) -> Any:
+    return g / (np.sqrt(s) + eps)
+
+
+def inside(g: Any, s: Any, eps: float) -> Any:
+    return g / np.sqrt(s + eps)
+
+
+def without_epsilon(g: Any, s: Any, eps: float) -> Any:
+    return g / np.sqrt(s)
+
+
+def without_root(g: Any, s: Any, eps: float) -> Any:
+    return g / (s + eps)
+
+
+def adagrad_with(
+    gather: Callable[..., Any] = lambda s, g: s + g**2, scaled: Callable[..., Any] = outside, late: bool = False
+) -> Step:
+    """AdaGrad with a piece replaced; `late` divides by the sum before today's gradient."""
+
+    def step(params: Params, grads: Params, state: Params, lr: float, eps: float = 1e-10) -> Any:
+        old = state.get("s", {name: np.zeros(np.shape(params[name])) for name in params})
+        g = {name: np.asarray(grads[name], dtype=np.float64) for name in params}
+        s = {name: gather(old[name], g[name]) for name in params}
+        used = old if late else s
+        return {name: params[name] - lr * scaled(g[name], used[name], eps) for name in params}, {"s": s}
+
+    return step
+
+
+adagrad_inside = adagrad_with(scaled=inside)
+adagrad_no_epsilon = adagrad_with(scaled=without_epsilon)
+adagrad_no_root = adagrad_with(scaled=without_root)
+adagrad_sum_of_gradients = adagrad_with(lambda s, g: s + g)
+adagrad_sum_of_sizes = adagrad_with(lambda s, g: s + np.abs(g))
+adagrad_whole_array = adagrad_with(lambda s, g: s + np.sum(g**2))
+adagrad_mean_of_array = adagrad_with(lambda s, g: s + np.mean(g**2))
+adagrad_late = adagrad_with(late=True)
+
+
+def adagrad_mean(params: Params, grads: Params, state: Params, lr: float, eps: float = 1e-10) -> Any:
+    t = state.get("t", 0) + 1
+    s = state.get("s", dict.fromkeys(params, 0.0))
+    s = {name: s[name] + np.asarray(grads[name], dtype=np.float64) ** 2 for name in params}
+    stepped = {name: params[name] - lr * outside(np.asarray(grads[name]), s[name] / t, eps) for name in params}
+    return stepped, {"s": s, "t": t}
+
+
+ADAGRAD = Exercise(
+    name="adagrad_step",
+    title="AdaGrad: a learning rate for every weight",
+    functions=("adagrad_step",),
+    hints=(
+        "The plan is that of momentum_step: look up the memory, renew it, step, return both. Only the two formulas are new.",
+        "s has the shape of its parameter. Everything happens entry by entry: no sum over an array anywhere.",
+        "The new s is the old one plus the gradient squared. Divide lr times the gradient by the square root of the new "
+        "s, to which eps is added after the root is taken.",
+    ),
+    checks=(
+        trajectory(
+            "six steps, several parameters",
+            4,
+            "adagrad_step",
+            {
+                "five parameters of different shapes": lambda rng: walk(rng, NETWORK),
+                "two parameters of one shape": twins,
+            },
+        ),
+        constant_gradient(
+            "steps of lr, lr / sqrt(2), lr / sqrt(3), whatever the gradient's size",
+            2,
+            "adagrad_step",
+            lambda n, g: np.ones_like(g) / np.sqrt(n),
+        ),
+        trajectory(
+            "epsilon is added outside the root",
+            2,
+            "adagrad_step",
+            {"gradients of about 1e-6": tiny, "eps of 0.1": large_epsilon},
+        ),
+        trajectory(
+            "zero gradients and rare ones",
+            3,
+            "adagrad_step",
+            {"entries whose gradient is zero always, or most of the time": rare},
+        ),
+        untouched("adagrad_step"),
+    ),
+    mistakes=(
+        Mistake(
+            name="adagrad-epsilon-inside-root",
+            advice="eps is added to the root, sqrt(s) + eps: inside the root it outweighs small gradients, and weights "
+            "with gradients of 1e-6 hardly move.",
+            replaces={"adagrad_step": adagrad_inside},
+        ),
+        Mistake(
+            name="adagrad-without-epsilon",
+            advice="A weight that has only seen zero gradients has s = 0, and 0 / 0 is nan: that is what eps is for.",
+            replaces={"adagrad_step": adagrad_no_epsilon},
+        ),
+        Mistake(
+            name="adagrad-without-root",
+            advice="Divide by the root of s: g / s has the wrong unit, and large gradients would make the smallest steps.",
+            replaces={"adagrad_step": adagrad_no_root},
+        ),
+        Mistake(
+            name="adagrad-gradients-not-squared",
+            advice="s sums squares. Gradients of both signs would cancel in it, and a negative sum has no root.",
+            replaces={"adagrad_step": adagrad_sum_of_gradients},
+            variants=({"adagrad_step": adagrad_sum_of_sizes},),
+        ),
+        Mistake(
+            name="adagrad-one-rate-for-the-array",
+            advice="np.sum or np.mean over the gradient gives one number for the whole array; s has an entry for every weight.",
+            replaces={"adagrad_step": adagrad_whole_array},
+            variants=({"adagrad_step": adagrad_mean_of_array},),
+        ),
+        Mistake(
+            name="adagrad-mean-instead-of-sum",
+            advice="s is the sum of all squared gradients so far, and it only grows; yours is their mean.",
+            replaces={"adagrad_step": adagrad_mean},
+        ),
+        Mistake(
+            name="adagrad-divides-by-old-sum",
+            advice="Add today's squared gradient to s before you divide by its root: in the first step the old s is zero.",
+            replaces={"adagrad_step": adagrad_late},
+        ),
+    ),
+)
+
+# --- RMSProp ---------------------------------------------------------------------------------------------------------
+
+
+def usual_mean(s: Any, g: Any, rho: float) -> Any:
+    return rho * s + (1 - rho) * g**2
+
+
+def rmsprop_with(
+    gather: Callable[..., Any] = usual_mean, scaled: Callable[..., Any] = outside, late: bool = False
+) -> Step:
+    """RMSProp with a piece replaced; `late` divides by the mean before today's gradient."""
+
+    def step(params: Params, grads: Params, state: Params, lr: float, rho: float = 0.99, eps: float = 1e-8) -> Any:
+        old = state.get("s", {name: np.zeros(np.shape(params[name])) for name in params})
+        g = {name: np.asarray(grads[name], dtype=np.float64) for name in params}
+        s = {name: gather(old[name], g[name], rho) for name in params}
+        used = old if late else s
+        return {name: params[name] - lr * scaled(g[name], used[name], eps) for name in params}, {"s": s}
+
+    return step
+
+
+rmsprop_inside = rmsprop_with(scaled=inside)
+rmsprop_no_epsilon = rmsprop_with(scaled=without_epsilon)
+rmsprop_no_root = rmsprop_with(scaled=without_root)
+rmsprop_swapped = rmsprop_with(lambda s, g, rho: (1 - rho) * s + rho * g**2)
+rmsprop_not_squared = rmsprop_with(lambda s, g, rho: rho * s + (1 - rho) * g)
+rmsprop_sizes = rmsprop_with(lambda s, g, rho: rho * s + (1 - rho) * np.abs(g))
+rmsprop_sum = rmsprop_with(lambda s, g, rho: rho * s + g**2)
+rmsprop_adagrad = rmsprop_with(lambda s, g, rho: s + g**2)
+rmsprop_fixed = rmsprop_with(lambda s, g, rho: 0.99 * s + 0.01 * g**2)
+rmsprop_late = rmsprop_with(late=True)
+
+
+def rmsprop_corrected(
+    params: Params, grads: Params, state: Params, lr: float, rho: float = 0.99, eps: float = 1e-8
+) -> Any:
+    return ref.adam_step(params, grads, state, lr, 0.0, rho, eps)
+
+
+RMSPROP = Exercise(
+    name="rmsprop_step",
+    title="RMSProp: a memory that fades",
+    functions=("rmsprop_step",),
+    hints=(
+        "Compare the two formulas for s, here and in AdaGrad. What else is different?",
+        "A running mean keeps the share rho of what it was and takes the share 1 - rho of what is new. There is no "
+        "step counter here.",
+        "The new s is rho times the old one plus (1 - rho) times the gradient squared; lr times the gradient is divided "
+        "by the root of the new s plus eps. Before the first step the old s is zero.",
+    ),
+    checks=(
+        trajectory(
+            "six steps, several parameters",
+            4,
+            "rmsprop_step",
+            {
+                "five parameters of different shapes": lambda rng: walk(rng, NETWORK),
+                "rho 0.8, two parameters of one shape": lambda rng: walk(rng, TWINS, rho=0.8),
+            },
+        ),
+        constant_gradient(
+            "steps from 2 lr down to lr for rho = 0.75, whatever the gradient's size",
+            3,
+            "rmsprop_step",
+            lambda n, g: np.ones_like(g) / np.sqrt(1 - 0.75**n),
+            rho=0.75,
+        ),
+        trajectory(
+            "epsilon is added outside the root",
+            2,
+            "rmsprop_step",
+            {"gradients of about 1e-6": tiny, "eps of 0.1": large_epsilon},
+        ),
+        trajectory(
+            "zero gradients and rare ones",
+            2,
+            "rmsprop_step",
+            {"entries whose gradient is zero always, or most of the time": rare},
+        ),
+        untouched("rmsprop_step"),
+    ),
+    mistakes=(
+        Mistake(
+            name="rmsprop-epsilon-inside-root",
+            advice="eps is added to the root, sqrt(s) + eps: inside the root, 1e-8 outweighs the square of every "
+            "gradient below 1e-4.",
+            replaces={"rmsprop_step": rmsprop_inside},
+        ),
+        Mistake(
+            name="rmsprop-without-epsilon",
+            advice="A weight that has only seen zero gradients has s = 0, and 0 / 0 is nan; eps prevents that.",
+            replaces={"rmsprop_step": rmsprop_no_epsilon},
+        ),
+        Mistake(
+            name="rmsprop-without-root",
+            advice="s is a mean of squares; only its root has the unit of the gradient that it divides.",
+            replaces={"rmsprop_step": rmsprop_no_root},
+        ),
+        Mistake(
+            name="rho-on-the-wrong-term",
+            advice="rho is the share of the old mean that is kept, 1 - rho that of the new square; yours are swapped, "
+            "and the memory is gone after one step.",
+            replaces={"rmsprop_step": rmsprop_swapped},
+        ),
+        Mistake(
+            name="rmsprop-gradients-not-squared",
+            advice="s is a running mean of squares, g**2: the gradient itself changes sign, and a negative mean has no root.",
+            replaces={"rmsprop_step": rmsprop_not_squared},
+            variants=({"rmsprop_step": rmsprop_sizes},),
+        ),
+        Mistake(
+            name="rmsprop-sum-instead-of-mean",
+            advice="The new square enters with the weight 1 - rho, and the old mean with rho; without both factors s is "
+            "a sum and grows far beyond the squares that it should average.",
+            replaces={"rmsprop_step": rmsprop_sum},
+            variants=({"rmsprop_step": rmsprop_adagrad},),
+        ),
+        Mistake(
+            name="rmsprop-bias-corrected",
+            advice="Dividing s by 1 - rho**t is Adam's correction; RMSProp has none, and its first steps are long.",
+            replaces={"rmsprop_step": rmsprop_corrected},
+        ),
+        Mistake(
+            name="rmsprop-divides-by-old-mean",
+            advice="Renew s with today's gradient before you divide by its root: in the first step the old s is zero.",
+            replaces={"rmsprop_step": rmsprop_late},
+        ),
+        Mistake(
+            name="rho-argument-ignored",
+            advice="The `rho` argument is not used: 0.99 is only its default.",
+            replaces={"rmsprop_step": rmsprop_fixed},
+        ),
+    ),
+)
+
+# --- Adam ------------------------------------------------------------------------------------------------------------
+
+
+def usual_adam(m: Any, v: Any, t: int, beta1: float, beta2: float, eps: float) -> Any:
+    return m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)
+
+
+def usual_second(v: Any, g: Any, m: Any, beta2: float) -> Any:
+    return beta2 * v + (1 - beta2) * g**2
+
+
+def adam_with(move: Callable[..., Any] = usual_adam, second: Callable[..., Any] = usual_second) -> Step:
+    """Adam with a piece replaced: v = second(v, g, new m, beta2), w = w - lr * move(m, v, t, beta1, beta2, eps)."""
+
+    def step(
+        params: Params,
+        grads: Params,
+        state: Params,
+        lr: float,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+    ) -> Any:
+        zeros = {name: np.zeros(np.shape(params[name])) for name in params}
+        t, old_m, old_v = state.get("t", 0) + 1, state.get("m", zeros), state.get("v", zeros)
+        g = {name: np.asarray(grads[name], dtype=np.float64) for name in params}
+        m = {name: beta1 * old_m[name] + (1 - beta1) * g[name] for name in params}
+        v = {name: second(old_v[name], g[name], m[name], beta2) for name in params}
+        stepped = {
+            name: np.asarray(params[name], dtype=np.float64) - lr * move(m[name], v[name], t, beta1, beta2, eps)
+            for name in params
+        }
+        return stepped, {"t": t, "m": m, "v": v}
+
+    return step
+
+
+adam_uncorrected = adam_with(lambda m, v, t, b1, b2, eps: m / (np.sqrt(v) + eps))
+adam_only_m_corrected = adam_with(lambda m, v, t, b1, b2, eps: m / (1 - b1**t) / (np.sqrt(v) + eps))
+adam_only_v_corrected = adam_with(lambda m, v, t, b1, b2, eps: m / (np.sqrt(v / (1 - b2**t)) + eps))
+adam_inside = adam_with(lambda m, v, t, b1, b2, eps: m / (1 - b1**t) / np.sqrt(v / (1 - b2**t) + eps))
+adam_epsilon_early = adam_with(lambda m, v, t, b1, b2, eps: m / (1 - b1**t) * np.sqrt(1 - b2**t) / (np.sqrt(v) + eps))
+adam_no_epsilon = adam_with(lambda m, v, t, b1, b2, eps: m / (1 - b1**t) / np.sqrt(v / (1 - b2**t)))
+adam_no_root = adam_with(lambda m, v, t, b1, b2, eps: m / (1 - b1**t) / (v / (1 - b2**t) + eps))
+adam_counter_stuck = adam_with(lambda m, v, t, b1, b2, eps: usual_adam(m, v, 1, b1, b2, eps))
+adam_gradient_not_squared = adam_with(second=lambda v, g, m, b2: b2 * v + (1 - b2) * g)
+adam_sizes = adam_with(second=lambda v, g, m, b2: b2 * v + (1 - b2) * np.abs(g))
+adam_mean_squared = adam_with(second=lambda v, g, m, b2: b2 * v + (1 - b2) * m**2)
+adam_fixed_betas = adam_with(
+    lambda m, v, t, b1, b2, eps: usual_adam(m, v, t, 0.9, 0.999, eps),
+    lambda v, g, m, b2: usual_second(v, g, m, 0.999),
+)
+
+
+def adam_counter_from_zero(params: Params, grads: Params, state: Params, *a: Any, **k: Any) -> Any:
+    def late(m: Any, v: Any, t: int, beta1: float, beta2: float, eps: float) -> Any:
+        first, second = np.float64(1 - beta1 ** (t - 1)), np.float64(1 - beta2 ** (t - 1))
+        with np.errstate(all="ignore"):
+            return m / first / (np.sqrt(v / second) + eps)
+
+    return adam_with(late)(params, grads, state, *a, **k)
+
+
+def adam_swapped(
+    params: Params,
+    grads: Params,
+    state: Params,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+) -> Any:
+    return ref.adam_step(params, grads, state, lr, beta2, beta1, eps)
+
+
+def one_by_one(
+    params: Params, grads: Params, state: Params, lr: float, beta1: float, beta2: float, eps: float, shared: bool
+) -> Any:
+    """Adam in a loop over the parameters, with a counter that runs with the loop, or with shared moments in place."""
+    shape = np.shape(next(iter(params.values())))
+    t = state.get("t", 0) + shared
+    m = state.get("m") or (dict.fromkeys(params, np.zeros(shape)) if shared else dict.fromkeys(params, 0.0))
+    v = state.get("v") or (dict.fromkeys(params, np.zeros(shape)) if shared else dict.fromkeys(params, 0.0))
+    stepped = {}
+    for name in params:
+        g = np.asarray(grads[name], dtype=np.float64)
+        if shared:
+            m[name] *= beta1
+            m[name] += (1 - beta1) * g
+            v[name] *= beta2
+            v[name] += (1 - beta2) * g**2
+        else:
+            t += 1
+            m = {**m, name: beta1 * m[name] + (1 - beta1) * g}
+            v = {**v, name: beta2 * v[name] + (1 - beta2) * g**2}
+        stepped[name] = np.asarray(params[name]) - lr * usual_adam(m[name], v[name], t, beta1, beta2, eps)
+    return stepped, {"t": t, "m": m, "v": v}
+
+
+def adam_counter_per_parameter(
+    params: Params,
+    grads: Params,
+    state: Params,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+) -> Any:
+    return one_by_one(params, grads, state, lr, beta1, beta2, eps, shared=False)
+
+
+def adam_shared_moments(
+    params: Params,
+    grads: Params,
+    state: Params,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+) -> Any:
+    return one_by_one(params, grads, state, lr, beta1, beta2, eps, shared=True)
+
+
+def adam_stores_corrected(
+    params: Params,
+    grads: Params,
+    state: Params,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+) -> Any:
+    stepped, new = ref.adam_step(params, grads, state, lr, beta1, beta2, eps)
+    t = new["t"]
+    m = {name: value / (1 - beta1**t) for name, value in new["m"].items()}
+    return stepped, {"t": t, "m": m, "v": {name: value / (1 - beta2**t) for name, value in new["v"].items()}}
+
+
+def plain_numbers(rng: Rng) -> Walk:
+    """Whole numbers, lists and float32: what zeros_like of a parameter would make of the moments shows here."""
+    params = {"w": [1, -2, 3], "b": np.array([4, 5]), "c": rng.normal(size=(2, 2)).astype(np.float32)}
+    grads = [
+        {
+            "w": rng.permutation([3, -7, 20]).tolist(),
+            "b": rng.permutation([6, -9]),
+            "c": slopes(rng, {"c": (2, 2)})["c"].astype(np.float32),
+        }
+        for _ in range(3)
+    ]
+    return Walk(params, grads)
+
+
+ADAM = Exercise(
+    name="adam_step",
+    title="Adam, with bias correction",
+    functions=("adam_step",),
+    hints=(
+        "Three things must survive from step to step: two dicts of arrays and one whole number. Put all of them into "
+        "the state.",
+        "Raise the counter once, before anything else, so that it is 1 in the first step. Renew m and v for each "
+        "parameter; then correct both, for this step only, by their own beta to the power of the counter.",
+        "With m and v renewed: m_hat is m over (1 - beta1**t), v_hat is v over (1 - beta2**t), and the weight loses "
+        "lr times m_hat over (the root of v_hat, plus eps). Return the uncorrected m and v, and t, in a new state.",
+    ),
+    checks=(
+        trajectory(
+            "eight steps, several parameters",
+            6,
+            "adam_step",
+            {"five parameters of different shapes": lambda rng: walk(rng, NETWORK, 8)},
+        ),
+        constant_gradient(
+            "every step of a constant gradient is lr long, whatever its size",
+            5,
+            "adam_step",
+            lambda n, g: np.ones_like(g),
+        ),
+        trajectory(
+            "one counter for all parameters, one memory for each",
+            4,
+            "adam_step",
+            {
+                "two parameters of one shape": twins,
+                "gradients in another order than the parameters": other_order,
+            },
+        ),
+        trajectory(
+            "other betas",
+            3,
+            "adam_step",
+            {
+                "beta1 0.5 and beta2 0.9": lambda rng: walk(rng, NETWORK, beta1=0.5, beta2=0.9),
+                "beta1 0, which leaves no momentum": lambda rng: walk(rng, NETWORK, 4, beta1=0.0, beta2=0.7),
+            },
+        ),
+        trajectory(
+            "epsilon is added outside the root",
+            3,
+            "adam_step",
+            {"gradients of about 1e-6": tiny, "eps of 0.1": large_epsilon},
+        ),
+        trajectory(
+            "zero gradients and rare ones",
+            2,
+            "adam_step",
+            {"entries whose gradient is zero always, or most of the time": rare},
+        ),
+        trajectory(
+            "lists, whole numbers and float32 are accepted, float64 comes back",
+            2,
+            "adam_step",
+            {"parameters and gradients that are not float64": plain_numbers},
+        ),
+        memory_in_state("adam_step", 2),
+        untouched("adam_step"),
+    ),
+    mistakes=(
+        Mistake(
+            name="no-bias-correction",
+            advice="m and v start at zero, so they are too small at first: divide m by 1 - beta1**t and v by "
+            "1 - beta2**t, both. Without that the first step is 3.16 times lr.",
+            replaces={"adam_step": adam_uncorrected},
+            variants=({"adam_step": adam_only_m_corrected}, {"adam_step": adam_only_v_corrected}),
+        ),
+        Mistake(
+            name="adam-epsilon-inside-root",
+            advice="eps is added to the root, sqrt(v_hat) + eps: inside the root, 1e-8 outweighs the square of every "
+            "gradient below 1e-4, and a gradient of 1e-6 moves its weight by a hundredth of lr.",
+            replaces={"adam_step": adam_inside},
+        ),
+        Mistake(
+            name="epsilon-before-bias-correction",
+            advice="Add eps to the root of v_hat, the corrected one. Next to the root of the uncorrected v it counts up "
+            "to thirty times as much in the first steps.",
+            replaces={"adam_step": adam_epsilon_early},
+        ),
+        Mistake(
+            name="adam-without-epsilon",
+            advice="A weight whose gradient has always been zero has m_hat = 0 and v_hat = 0, and 0 / 0 is nan; eps prevents that.",
+            replaces={"adam_step": adam_no_epsilon},
+        ),
+        Mistake(
+            name="counter-per-parameter",
+            advice="t counts steps. Raised inside the loop over the parameters it counts parameters, and all but the "
+            "first are corrected too little.",
+            replaces={"adam_step": adam_counter_per_parameter},
+        ),
+        Mistake(
+            name="counter-from-zero",
+            advice="1 - beta**0 is zero, and dividing by it gives nan: t is 1 in the first step, so raise it before you use it.",
+            replaces={"adam_step": adam_counter_from_zero},
+        ),
+        Mistake(
+            name="counter-stuck-at-one",
+            advice="t is 1 in every step: keep it in the state, and raise the one that comes from there.",
+            replaces={"adam_step": adam_counter_stuck},
+        ),
+        Mistake(
+            name="second-moment-not-squared",
+            advice="v is a running mean of squares, g**2: the gradient itself changes sign, and a negative mean has no root.",
+            replaces={"adam_step": adam_gradient_not_squared},
+            variants=({"adam_step": adam_sizes},),
+        ),
+        Mistake(
+            name="square-of-the-mean",
+            advice="v is the mean of squared gradients, not of the squared mean: put g**2 into it, not m**2.",
+            replaces={"adam_step": adam_mean_squared},
+        ),
+        Mistake(
+            name="betas-swapped",
+            advice="beta1, the shorter memory, belongs to the mean m; beta2 to the squares v. Yours are swapped.",
+            replaces={"adam_step": adam_swapped},
+        ),
+        Mistake(
+            name="betas-ignored",
+            advice="The arguments beta1 and beta2 are not used: 0.9 and 0.999 are only their defaults.",
+            replaces={"adam_step": adam_fixed_betas},
+        ),
+        Mistake(
+            name="adam-without-root",
+            advice="Divide by the root of v_hat: only the root has the unit of the gradient, and makes its scale cancel.",
+            replaces={"adam_step": adam_no_root},
+        ),
+        Mistake(
+            name="corrected-moments-stored",
+            advice="m_hat and v_hat are for this step only. Keep the uncorrected m and v in the state, or the next step "
+            "corrects them a second time.",
+            replaces={"adam_step": adam_stores_corrected},
+        ),
+        Mistake(
+            name="moments-shared",
+            advice="All parameters share one array for m and one for v (dict.fromkeys(params, zeros) makes a single "
+            "array with many names): give each its own zeros, of its own shape.",
+            replaces={"adam_step": adam_shared_moments},
+        ),
+    ),
+)
+
+# --- AdamW -----------------------------------------------------------------------------------------------------------
+
+
+def adamw_with(
+    share: Callable[[float, float], float] = lambda lr, decay: lr * decay,
+    late: bool = False,
+    decays: Callable[[Array], bool] = lambda w: True,
+) -> Step:
+    """AdamW with another share of the weights taken off; `late` takes it off the weights after Adam's step."""
+
+    def step(
+        params: Params,
+        grads: Params,
+        state: Params,
+        lr: float,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> Any:
+        stepped, state = ref.adam_step(params, grads, state, lr, beta1, beta2, eps)
+        old = stepped if late else params
+        lost = {name: share(lr, weight_decay) * np.asarray(old[name]) * decays(stepped[name]) for name in params}
+        return {name: stepped[name] - lost[name] for name in params}, state
+
+    return step
+
+
+adamw_without_lr = adamw_with(lambda lr, decay: decay)
+adamw_halved = adamw_with(lambda lr, decay: lr * decay / 2)
+adamw_grows = adamw_with(lambda lr, decay: -lr * decay)
+adamw_late = adamw_with(late=True)
+adamw_fixed = adamw_with(lambda lr, decay: 0.01 * lr)
+adamw_no_decay = adamw_with(lambda lr, decay: 0.0)
+adamw_matrices_only = adamw_with(decays=lambda w: w.ndim > 1)
+
+
+def adamw_l2(
+    params: Params,
+    grads: Params,
+    state: Params,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
+) -> Any:
+    return ref.adam_step(params, grads, state, lr, beta1, beta2, eps, weight_decay)
+
+
+def adamw_decay_scaled(
+    params: Params,
+    grads: Params,
+    state: Params,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
+) -> Any:
+    stepped, state = ref.adam_step(params, grads, state, lr, beta1, beta2, eps)
+    correction = 1 - beta2 ** state["t"]
+    return {
+        name: w - lr * weight_decay * np.asarray(params[name]) / (np.sqrt(state["v"][name] / correction) + eps)
+        for name, w in stepped.items()
+    }, state
+
+
+@prop("without a gradient, every weight shrinks by the share lr * weight_decay", 3, "adamw_step")
+def pure_decay(student: Any, rng: Rng) -> None:
+    params = weights(rng, NETWORK)
+    grads = {name: np.zeros(shape) for name, shape in NETWORK.items()}
+    steps = Walk(params, [grads] * 3, {"weight_decay": 0.4}, rates=[0.5] * 3)
+    kept = 1 - 0.5 * 0.4
+    want = [{name: -0.2 * kept**n * params[name] for name in params} for n in range(3)]
+    with case_of("gradients of zero"):
+        compare(student, take(student, "adamw_step", steps), want)
+
+
+@prop("the decay is decoupled: the gradient's size does not matter to it", 4, "adamw_step")
+def decoupled(student: Any, rng: Rng) -> None:
+    w = rng.normal(size=4) + np.array([2.0, -2.0, 2.0, -2.0])
+    g = slopes(rng, {"g": (4,)})["g"]
+    steps = Walk({"gentle": w, "steep": w}, [{"gentle": g, "steep": 1e6 * g}] * 2, {"weight_decay": 0.3})
+    adams = right_changes(ref.adam_step, Walk(steps.params, steps.grads))
+    with case_of("two parameters with the same weights, one with gradients a million times larger"):
+        got = take(student, "adamw_step", steps)
+        for name in steps.params:
+            share = f"what AdamW takes off {name} in step 1, besides Adam's own step,"
+            same(got[0][name] - adams[0][name], -LR * 0.3 * w, share)
+        compare(student, got, right_changes(ref.adamw_step, steps))
+
+
+ADAMW = Exercise(
+    name="adamw_step",
+    title="AdamW: decoupled weight decay",
+    functions=("adamw_step",),
+    hints=(
+        "You have adam_step. Which of its lines would have to know about weight decay?",
+        "None of them: the decay changes the weights, not the gradient. It can be done before Adam's step, on a new "
+        "dict of weights.",
+        "Multiply every weight by 1 - lr * weight_decay, and hand these weights, with gradients, state and all other "
+        "settings as they are, to adam_step. Its answer is yours.",
+    ),
+    checks=(
+        trajectory(
+            "six steps, several parameters",
+            4,
+            "adamw_step",
+            {
+                "five parameters of different shapes": lambda rng: walk(rng, NETWORK),
+                "weight decay 0.2, other betas": lambda rng: walk(
+                    rng, NETWORK, beta1=0.6, beta2=0.95, weight_decay=0.2
+                ),
+            },
+        ),
+        pure_decay,
+        decoupled,
+        trajectory(
+            "without decay it is Adam",
+            2,
+            "adamw_step",
+            {"a weight decay of zero": lambda rng: walk(rng, NETWORK, weight_decay=0.0)},
+        ),
+        untouched("adamw_step"),
+    ),
+    mistakes=(
+        Mistake(
+            name="l2-instead-of-decay",
+            advice="weight_decay * w was added to the gradient: that is Adam with an L2 penalty. It enters m and v and is "
+            "divided by sqrt(v_hat); take lr * weight_decay * w off the weights instead.",
+            replaces={"adamw_step": adamw_l2},
+        ),
+        Mistake(
+            name="decay-divided-by-root",
+            advice="The decay is divided by sqrt(v_hat) like the gradient, so weights with large gradients hardly decay; "
+            "it must stand outside that fraction.",
+            replaces={"adamw_step": adamw_decay_scaled},
+        ),
+        Mistake(
+            name="decay-without-learning-rate",
+            advice="The share that is taken off is lr * weight_decay; without lr the weights are gone in a few steps.",
+            replaces={"adamw_step": adamw_without_lr},
+        ),
+        Mistake(
+            name="decay-halved",
+            advice="Decay is defined by the step, lr * weight_decay * w; the half belongs to an L2 penalty's loss.",
+            replaces={"adamw_step": adamw_halved},
+        ),
+        Mistake(
+            name="decay-sign",
+            advice="Weight decay pulls towards zero; yours makes the weights grow.",
+            replaces={"adamw_step": adamw_grows},
+        ),
+        Mistake(
+            name="decay-after-the-step",
+            advice="The decay is a share of the old weights, those before Adam's step; yours is taken off the new ones.",
+            replaces={"adamw_step": adamw_late},
+        ),
+        Mistake(
+            name="weight-decay-ignored",
+            advice="The `weight_decay` argument is not used: 0.01 is only its default.",
+            replaces={"adamw_step": adamw_fixed},
+        ),
+        Mistake(
+            name="no-decay-at-all",
+            advice="This is Adam's step and nothing else: the decay lr * weight_decay * w is missing.",
+            replaces={"adamw_step": adamw_no_decay},
+        ),
+        Mistake(
+            name="biases-not-decayed",
+            advice="Leaving biases out of the decay is a choice that some make; here all parameters decay alike.",
+            replaces={"adamw_step": adamw_matrices_only},
+        ),
+    ),
+)
+
+# --- minimize --------------------------------------------------------------------------------------------------------
+
+STEPS = 2000
+
+
+class Bowl(msgspec.Struct, frozen=True):
+    """f(p) = sum(c (p - a)^2) / 2: its gradient is asked for across the wire, and every point is noted."""
+
+    a: Array
+    c: Array
+    asked: list[Array] = []
+
+    def loss(self, point: Any) -> float:
+        return float(np.sum(self.c * (np.asarray(point, dtype=np.float64) - self.a) ** 2) / 2)
+
+    def grad(self, point: Any) -> Array:
+        p = np.array(point, dtype=np.float64)
+        self.asked.append(p)
+        return self.c * (p - self.a)
+
+
+def bowl(rng: Rng, size: int) -> Bowl:
+    return Bowl(rng.normal(size=size), rng.uniform(0.5, 2.0, size=size))
+
+
+def history_of(student: Any, bowl: Bowl, start: Any, steps: int, **options: float) -> None:
+    """The history is that of the reference on this bowl, and every gradient was asked for where it is needed."""
+    want = ref.minimize(ref.momentum_step, Bowl(bowl.a, bowl.c).grad, start, steps, **options)
+    step, grad = Callback(ref.momentum_step, "step"), Callback(bowl.grad, "grad")
+    got = student.minimize(step, grad, start, steps, **options)
+    with case_of("", student.transcript[-1][0]):
+        same(got, want, "the history")
+        holds(
+            len(bowl.asked) == steps,
+            f"the gradient was asked for {len(bowl.asked)} times in {steps} steps; it is to be once a step.",
+        )
+
+
+@prop("the history holds the start and every point after it", 4, "minimize")
+def whole_history(student: Any, rng: Rng) -> None:
+    with case_of("five steps in three dimensions"):
+        history_of(student, bowl(rng, 3), rng.normal(size=3), 5, lr=0.2, momentum=0.6)
+    with case_of("one dimension, and the start as a plain list"):
+        history_of(student, bowl(rng, 1), [3], 3, lr=0.3)
+
+
+@prop("no step at all", 1, "minimize")
+def no_step(student: Any, rng: Rng) -> None:
+    start = rng.normal(size=2)
+    history = student.minimize(
+        Callback(ref.momentum_step, "step"), Callback(bowl(rng, 2).grad, "grad"), start, 0, lr=0.1
+    )
+    with case_of("n_steps = 0", student.transcript[-1][0]):
+        same(history, start[None, :], "the history")
+
+
+@prop("the start is left as it was", 1, "minimize")
+def start_untouched(student: Any, rng: Rng) -> None:
+    def step(params: Params, grads: Params, state: Params, lr: float) -> Any:
+        return {name: params[name] - lr * grads[name] for name in params}, state
+
+    student.minimize(Callback(step, "step"), Callback(bowl(rng, 2).grad, "grad"), rng.normal(size=2), 2, lr=0.1)
+    holds(2 not in student.changed, "minimize modified the start that it was given; make every point a new array.")
+
+
+def heights(points: Array) -> Array:
+    """Rosenbrock's function at points (N, 2); the minimum is 0."""
+    x, y = points.T
+    return (1 - x) ** 2 + 100 * (y - x**2) ** 2
+
+
+def down_the_valley(function: str, lr: float, threshold: float) -> Check:
+    """The student's optimiser in the student's loop comes below the threshold within the budget.
+
+    From 5,000 starts like this one the reference came below a tenth of the threshold every time.
+    """
+
+    @training(f"down the valley with {function}", 2, "minimize", function, cpu_s=10.0)
+    def check(student: Any, rng: Rng) -> None:
+        start = np.array([-1.5, 2.0]) + rng.uniform(-0.1, 0.1, size=2)
+        got = student.minimize(Function(function), Function("rosenbrock_grad"), start, STEPS, lr=lr)
+        with case_of("", student.transcript[-1][0]):
+            history = numbers(got, (STEPS + 1, 2), "the history")
+            first = ref.minimize(RULES[function], ref.rosenbrock_grad, start, 10, lr=lr)
+            same(history[:11], first, "the history of the first ten steps")
+            with np.errstate(all="ignore"):
+                lowest = float(np.nanmin(np.append(heights(history), heights(start[None, :]))))
+            below(
+                lowest,
+                threshold,
+                f"with {STEPS} gradients the run should come below {threshold:g} on the way, and it did not.",
+                f"The lowest value was {lowest:.3g}.",
+            )
+
+    return check
+
+
+def fresh_state(step: Any, grad: Any, start: Any, n_steps: int, **options: Any) -> Array:
+    history = [np.array(start, dtype=np.float64)]
+    for _ in range(n_steps):
+        history.append(step({"p": history[-1]}, {"p": grad(history[-1])}, {}, **options)[0]["p"])
+    return np.array(history)
+
+
+def gradient_of_start(step: Any, grad: Any, start: Any, n_steps: int, **options: Any) -> Array:
+    first = np.array(start, dtype=np.float64)
+    return ref.minimize(step, lambda p: grad(first), first, n_steps, **options)
+
+
+def start_left_out(step: Any, grad: Any, start: Any, n_steps: int, **options: Any) -> Array:
+    return ref.minimize(step, grad, start, n_steps, **options)[1:]
+
+
+def end_left_out(step: Any, grad: Any, start: Any, n_steps: int, **options: Any) -> Array:
+    return ref.minimize(step, grad, start, n_steps, **options)[:-1]
+
+
+def last_point_only(step: Any, grad: Any, start: Any, n_steps: int, **options: Any) -> Array:
+    return ref.minimize(step, grad, start, n_steps, **options)[-1]
+
+
+def only_lr(step: Any, grad: Any, start: Any, n_steps: int, **options: Any) -> Array:
+    return ref.minimize(step, grad, start, n_steps, lr=options["lr"])
+
+
+def asks_twice(step: Any, grad: Any, start: Any, n_steps: int, **options: Any) -> Array:
+    return ref.minimize(step, lambda p: (grad(p), grad(p))[1], start, n_steps, **options)
+
+
+MINIMIZE = Exercise(
+    name="minimize",
+    title="Follow an optimiser down a valley",
+    functions=("minimize",),
+    hints=(
+        "Two things change from step to step, the point and the state. Both come out of one step and go into the next.",
+        "Begin with the start as the only point of the history and {} as the state. In every step: gradient at the "
+        "current point, one call of step, the new point to the history.",
+        "Call step with a dict that holds the current point, a dict that holds its gradient under the same name, the "
+        "state, and **options. Take the point out of the returned dict. After the loop make the list an array.",
+    ),
+    checks=(
+        whole_history,
+        no_step,
+        start_untouched,
+        down_the_valley("momentum_step", 0.001, 1e-5),
+        down_the_valley("rmsprop_step", 0.005, 0.05),
+        down_the_valley("adam_step", 0.05, 0.001),
+    ),
+    mistakes=(
+        Mistake(
+            name="state-not-handed-on",
+            advice="Every step got an empty state, so the optimiser never remembers anything: hand on what the last step returned.",
+            replaces={"minimize": fresh_state},
+        ),
+        Mistake(
+            name="gradient-always-at-the-start",
+            advice="The gradient is that of the start in every step; ask for it anew at the current point.",
+            replaces={"minimize": gradient_of_start},
+        ),
+        Mistake(
+            name="start-left-out",
+            advice="The history begins with the start itself: n_steps + 1 points, not n_steps.",
+            replaces={"minimize": start_left_out},
+        ),
+        Mistake(
+            name="last-point-left-out",
+            advice="The point after the last step is missing: put a point into the history after the step that leads to it.",
+            replaces={"minimize": end_left_out},
+        ),
+        Mistake(
+            name="last-point-only",
+            advice="The whole history is asked for, one row for every point, not only where it ended.",
+            replaces={"minimize": last_point_only},
+        ),
+        Mistake(
+            name="options-not-handed-on",
+            advice="Only lr reaches the step; hand all options on, with **options.",
+            replaces={"minimize": only_lr},
+        ),
+        Mistake(
+            name="gradient-asked-twice",
+            advice="Each gradient costs a pass through the data: ask once a step and keep the answer in a variable.",
+            replaces={"minimize": asks_twice},
+        ),
+    ),
+)
+
+# --- sweep -----------------------------------------------------------------------------------------------------------
+
+
+def right_sweep(step: Any, loss: Any, grad: Any, start: Any, n_steps: int, lrs: Any) -> Any:
+    with np.errstate(all="ignore"):
+        losses = [float(loss(ref.minimize(step, grad, start, n_steps, lr=lr)[-1])) for lr in lrs]
+    losses = [value if np.isfinite(value) else np.inf for value in losses]
+    return lrs[int(np.argmin(losses))], losses
+
+
+def swept(student: Any, bowl: Bowl, loss: Callable[[Any], float], start: Any, steps: int, lrs: list[float]) -> None:
+    """Best rate and losses are right, with plain gradient descent for a step."""
+
+    def step(params: Params, grads: Params, state: Params, lr: float) -> Any:
+        return ref.sgd_step(params, grads, state, lr)
+
+    want = right_sweep(step, loss, bowl.grad, start, steps, lrs)
+    got = student.sweep(Callback(step, "step"), Callback(loss, "loss"), Callback(bowl.grad, "grad"), start, steps, lrs)
+    with case_of("", student.transcript[-1][0]):
+        best, losses = items(got, ("best", "losses"))
+        same(losses, np.array(want[1]), "the list of losses")
+        same(best, want[0], "the best rate")
+
+
+@prop("the last loss of every rate, and the best of them", 4, "sweep")
+def every_rate(student: Any, rng: Rng) -> None:
+    with case_of("four rates, the third of them the best"):
+        well = Bowl(np.array([1.0, -2.0]), np.array([1.0, 1.5]))
+        swept(student, well, well.loss, rng.uniform(3, 4, size=2), 3, [0.02, 1.3, 0.7, 0.2])
+    with case_of("the smallest rate the best"):
+        well = Bowl(np.array([0.5]), np.array([4.0]))
+        swept(student, well, well.loss, rng.uniform(2, 3, size=1), 3, [0.45, 0.48, 0.3])
+
+
+@prop("a run that diverges never wins", 4, "sweep")
+def diverged(student: Any, rng: Rng) -> None:
+    well = Bowl(np.array([1.0, -1.0]), np.array([1.0, 2.0]))
+
+    def cliff(point: Any) -> float:
+        value = well.loss(point)
+        return value if value < 100 else np.nan
+
+    def wall(point: Any) -> float:
+        value = well.loss(point)
+        return value if value < 100 else np.inf
+
+    def pit(point: Any) -> float:
+        value = well.loss(point)
+        return value if value < 100 else -np.inf
+
+    start = rng.uniform(1.5, 2, size=2)
+    with case_of("a rate whose last loss is nan"):
+        swept(student, well, cliff, start, 3, [5.0, 0.1, 0.3])
+        swept(student, well, cliff, start, 3, [0.3, 0.1, 5.0])
+    with case_of("a rate whose last loss is infinite"):
+        swept(student, well, wall, start, 3, [5.0, 0.1, 0.3])
+    with case_of("a rate whose last loss is minus infinity"):
+        swept(student, well, pit, start, 3, [0.1, 5.0, 0.3])
+
+
+@prop("of two equally good rates the first wins", 1, "sweep")
+def tie(student: Any, rng: Rng) -> None:
+    # One step takes a point at distance d of this bowl's bottom to (1 - lr) d: at 0.5 and 1.5 equally far, exactly.
+    well = Bowl(np.zeros(1), np.ones(1))
+    with case_of("rates of 1.5 and 0.5, equally good"):
+        swept(student, well, well.loss, np.array([2.0]), 1, [0.125, 1.5, 0.5])
+    with case_of("rates of 0.5 and 1.5, equally good"):
+        swept(student, well, well.loss, np.array([2.0]), 1, [0.5, 1.5, 0.125])
+
+
+@prop("in the valley, with momentum", 1, "sweep", "momentum_step")
+def valley_sweep(student: Any, rng: Rng) -> None:
+    start = np.array([-1.5, 2.0]) + rng.uniform(-0.1, 0.1, size=2)
+    # A rate of 0.05 throws the point out of the valley, to infinity and then to nan, within a few steps.
+    lrs = [0.05, 0.0001, 0.0005]
+    want = right_sweep(ref.momentum_step, ref.rosenbrock, ref.rosenbrock_grad, start, 60, lrs)
+    got = student.sweep(Function("momentum_step"), Function("rosenbrock"), Function("rosenbrock_grad"), start, 60, lrs)
+    with case_of("a rate that throws the point out of the valley", student.transcript[-1][0]):
+        best, losses = items(got, ("best", "losses"))
+        same(losses, np.array(want[1]), "the list of losses")
+        same(best, want[0], "the best rate")
+
+
+def sweep_with(
+    judge: Callable[[list[float]], int], keep: Callable[[float], float] = lambda v: v if np.isfinite(v) else np.inf
+) -> Step:
+    """A sweep that picks by `judge` and replaces each loss by `keep` of it."""
+
+    def wrong(step: Any, loss: Any, grad: Any, start: Any, n_steps: int, lrs: Any) -> Any:
+        with np.errstate(all="ignore"):
+            losses = [keep(float(loss(ref.minimize(step, grad, start, n_steps, lr=lr)[-1]))) for lr in lrs]
+        return lrs[judge(losses)], losses
+
+    return wrong
+
+
+def first_best(losses: list[float]) -> int:
+    return int(np.argmin(losses))
+
+
+def by_comparison(losses: list[float]) -> int:
+    return losses.index(min(losses))
+
+
+def last_best(losses: list[float]) -> int:
+    return len(losses) - 1 - int(np.argmin(losses[::-1]))
+
+
+sweep_nan = sweep_with(first_best, lambda v: v)
+sweep_nan_by_min = sweep_with(by_comparison, lambda v: v)
+sweep_nan_only = sweep_with(first_best, lambda v: np.inf if np.isnan(v) else v)
+sweep_nan_as_zero = sweep_with(first_best, lambda v: v if np.isfinite(v) else 0.0)
+sweep_worst = sweep_with(lambda losses: int(np.argmax(losses)))
+sweep_last_tie = sweep_with(last_best)
+
+
+def sweep_index(step: Any, loss: Any, grad: Any, start: Any, n_steps: int, lrs: Any) -> Any:
+    best, losses = right_sweep(step, loss, grad, start, n_steps, lrs)
+    return list(lrs).index(best), losses
+
+
+def sweep_continues(step: Any, loss: Any, grad: Any, start: Any, n_steps: int, lrs: Any) -> Any:
+    losses, point = [], start
+    with np.errstate(all="ignore"):
+        for lr in lrs:
+            point = ref.minimize(step, grad, point, n_steps, lr=lr)[-1]
+            value = float(loss(point))
+            losses.append(value if np.isfinite(value) else np.inf)
+    return lrs[int(np.argmin(losses))], losses
+
+
+def sweep_lowest_on_the_way(step: Any, loss: Any, grad: Any, start: Any, n_steps: int, lrs: Any) -> Any:
+    losses = []
+    with np.errstate(all="ignore"):
+        for lr in lrs:
+            values = [float(loss(point)) for point in ref.minimize(step, grad, start, n_steps, lr=lr)]
+            losses.append(min(value if np.isfinite(value) else np.inf for value in values))
+    return lrs[int(np.argmin(losses))], losses
+
+
+SWEEP = Exercise(
+    name="sweep",
+    title="Choose a learning rate by trying",
+    functions=("sweep",),
+    hints=(
+        "For each rate: one call of minimize, then the loss of the last point of its history.",
+        "What is min([nan, 1.0])? And np.argmin? Make every loss that is not finite infinite before you compare.",
+        "Collect one number for each rate in a list: the loss of the last row, or np.inf where np.isfinite says no. "
+        "np.argmin of that list is the place of the best rate in lrs, and the first of equals.",
+    ),
+    checks=(every_rate, diverged, tie, valley_sweep),
+    mistakes=(
+        Mistake(
+            name="nan-wins",
+            advice="nan is neither smaller nor larger than anything, and np.argmin takes it for the minimum: give every "
+            "run whose loss is not finite the loss np.inf.",
+            replaces={"sweep": sweep_nan},
+            variants=({"sweep": sweep_nan_by_min}, {"sweep": sweep_nan_only}),
+        ),
+        Mistake(
+            name="diverged-counted-as-zero",
+            advice="A diverged run got the loss 0, the best there is: give it np.inf.",
+            replaces={"sweep": sweep_nan_as_zero},
+        ),
+        Mistake(
+            name="highest-loss-wins",
+            advice="The best rate is the one with the lowest last loss; yours has the highest.",
+            replaces={"sweep": sweep_worst},
+        ),
+        Mistake(
+            name="last-of-equals-wins",
+            advice="Of two equally good rates the first wins: replace the best only by one that is strictly better.",
+            replaces={"sweep": sweep_last_tie},
+        ),
+        Mistake(
+            name="index-instead-of-rate",
+            advice="np.argmin gives a place in the list; the rate that stands there, lrs[place], is asked for.",
+            replaces={"sweep": sweep_index},
+        ),
+        Mistake(
+            name="next-run-starts-where-the-last-ended",
+            advice="Each rate must begin at the same start; yours goes on from where the rate before it arrived.",
+            replaces={"sweep": sweep_continues},
+        ),
+        Mistake(
+            name="lowest-loss-on-the-way",
+            advice="Runs are judged by where they end; a run may pass through a low point and leave it again.",
+            replaces={"sweep": sweep_lowest_on_the_way},
+        ),
+    ),
+)
+
+# --- the picture -----------------------------------------------------------------------------------------------------
+
+# The best rates of the grid 1, 2, 5, 10, ... in the sweep that the chapter's text reports.
+RUNS = (
+    ("momentum", "momentum_step", 0.001, "-"),
+    ("RMSProp", "rmsprop_step", 0.005, "-"),
+    ("Adam", "adam_step", 0.02, "-"),
+    ("AdaGrad", "adagrad_step", 2.0, "-"),
+    ("Adam", "adam_step", 0.001, "--"),
+)
+
+
+def draw_picture(student: Any, figure: Any) -> None:
+    """Ways down the valley by the student's optimisers, and their losses when every gradient is noisy."""
+    left, right = figure.subplots(1, 2)
+    start = np.array([-1.5, 2.0])
+    x, y = np.meshgrid(np.linspace(-2.1, 1.7, 240), np.linspace(-0.9, 3.3, 240))
+    levels = 10.0 ** np.arange(-1, 4, 0.5)
+    z = heights(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(x.shape)
+    left.contour(x, y, z, levels=levels, colors="0.8", linewidths=0.7)
+    for i, (name, function, lr, style) in enumerate(RUNS):
+        label, color = f"{name}, lr = {lr:g}", "C2" if style == "--" else f"C{i}"
+        runs = {}
+        for kind in ("exact", "noisy"):
+            gradient = Function("rosenbrock_grad")
+            if kind == "noisy":
+                rng = np.random.default_rng(312)
+                gradient = student.call("noisy", gradient, 0.3, rng, keep=True)
+            history = student.minimize(Function(function), gradient, start, STEPS, lr=lr)
+            runs[kind] = numbers(history, (STEPS + 1, 2), "the history")
+        left.plot(*runs["exact"].T, style, color=color, lw=1.2, label=label)
+        right.semilogy(heights(runs["noisy"]), style, color=color, lw=0.9, label=label)
+    left.plot(*start, "ko", ms=5)
+    left.annotate("start", start, (6, 4), textcoords="offset points", fontsize=8)
+    left.plot(1, 1, "k*", ms=10)
+    left.annotate("minimum", (1, 1), (6, -10), textcoords="offset points", fontsize=8)
+    left.set(
+        xlabel="x", ylabel="y", xlim=(-2.1, 1.7), ylim=(-0.9, 3.3), title="Exact gradients: 2,000 steps down the valley"
+    )
+    right.set(xlabel="step", ylabel="loss f(x, y)", title="Noise of 0.3 on every gradient: loss")
+    right.legend(frameon=False, fontsize=8, loc="lower left")
+
+
+CHAPTER = Chapter(
+    id="ch312",
+    slug="optimisers",
+    title="Optimisers: Adam, RMSProp, Momentum",
+    part="Training engineering",
+    summary="Five optimisers as pure steps with their memory passed in and out, a run down Rosenbrock's valley, and a "
+    "sweep over learning rates.",
+    builds_on=("ch307", "ch311"),
+    exercises=(MOMENTUM, ADAGRAD, RMSPROP, ADAM, ADAMW, MINIMIZE, SWEEP),
+    picture=Picture(title="How your optimisers go down Rosenbrock's valley", draw=draw_picture),
+)
