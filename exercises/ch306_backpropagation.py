@@ -40,7 +40,8 @@ def activation_slope(z, name):
     "tanh":     1 - t^2     with t = tanh(z)
 
     z is what goes INTO the activation. The values s and t come from `activate`, which is given and never overflows:
-    your slopes must be exact, and free of nan, for z of plus or minus 10,000 too.
+    your slopes must be free of nan for z of plus or minus 10,000 too. Use these formulas, and not a difference of two
+    values: where a curve is almost flat, a difference has no digits left.
 
     z:    any shape, for example (B, n).
     name: "relu", "sigmoid" or "tanh".
@@ -107,7 +108,8 @@ def backward(dout, cache):
         da(l-1), dWl, dbl = layer_backward(dzl, a(l-1), Wl)
         dz(l-1) = da(l-1) * f'(z(l-1))                    entry by entry, the slope at what went into the activation
 
-    When layer 1 is done, da0 is the gradient of the inputs.
+    When layer 1 is done, da0 is the gradient of the inputs. All of it is exact: central differences come later, and
+    only to check it.
 
     dout:  gradient of the loss at the logits, (B, nL); any numbers, for this function does not care about the loss.
     cache: what `forward` returned second. Leave it as it is: it can be used again, with another dout, and two forward
@@ -115,8 +117,8 @@ def backward(dout, cache):
     Returns (grads, dX): a dict with exactly the keys and the shapes of params, and an array (B, n0).
 
     Example: for the network and the input in `forward`, dout = [[1.0]] gives grads["W2"] = [[3.0, 0.0]],
-             grads["b2"] = [1.0], grads["W1"] = [[2.0, 4.0], [0.0, 0.0]], grads["b1"] = [2.0, 0.0] and dX = [[2.0, 2.0]]:
-             the second hidden unit is off, and nothing passes through it.
+             grads["b2"] = [1.0], grads["W1"] = [[2.0, 4.0], [0.0, 0.0]], grads["b1"] = [2.0, 0.0], and
+             dX = [[2.0, 2.0]]: the second hidden unit is off, and nothing passes through it.
     """
     # TODO: write your answer here, and delete the line below.
     raise NotImplementedError("backward is still to do")

@@ -9,8 +9,8 @@ Every optimiser here is one function that takes one step:
 
     params, state = adam_step(params, grads, state, lr=0.01)
 
-  - params is a dict of arrays by name, for example {"W1": an array (3, 2), "b1": an array (3,)}. The arrays can have any
-    shape, even () for a single number, and any number type; work in float64 and return float64;
+  - params is a dict of arrays by name, for example {"W1": an array (3, 2), "b1": an array (3,)}. They can have any
+    shape, even () for a single number, and any number type, or be lists; work in float64 and return float64;
   - grads has the same names, each gradient the shape of its parameter. Pair them by name: the order may differ;
   - state is the optimiser's memory. It is the empty dict {} before the first step, and afterwards whatever your last
     call returned. What you keep in it is your choice; nobody looks inside, it is only handed back to you;
@@ -18,7 +18,7 @@ Every optimiser here is one function that takes one step:
     dicts, not the old state. Whoever called you may go back to them.
 
 The small constant eps stands outside the square root everywhere in this chapter, sqrt(s) + eps, as in PyTorch. Some
-texts write sqrt(s + eps). For gradients of 1e-6 and eps = 1e-8 that is a step a hundred times shorter.
+texts write sqrt(s + eps). For gradients of 1e-6 and eps = 1e-8 the step would be a hundred times shorter.
 
 Run `dlgrade check ch312` as often as you like; `dlgrade hint ch312 adam_step` helps you on.
 """
@@ -44,7 +44,7 @@ def rosenbrock_grad(point):
 
 
 def noisy(grad, scale, rng):
-    """Given: `grad` with normal noise of standard deviation `scale` on every entry, as the gradient of a mini-batch has."""
+    """Given: `grad` with normal noise of standard deviation `scale` on every entry, much as a mini-batch's is noisy."""
 
     def noisy_grad(point):
         exact = np.asarray(grad(point), dtype=np.float64)
@@ -90,9 +90,9 @@ def adagrad_step(params, grads, state, lr, eps=1e-10):
     params, grads, state: as at the top of this file.
     Returns (params, state): a dict with the names and shapes of params, and the memory for the next step.
 
-    Example: params, state = adagrad_step({"w": [1.0, 1.0]}, {"w": [3.0, 0.0]}, {}, lr=0.1) gives params {"w": [0.9, 1.0]}.
-             With the gradient [4.0, 2.0] next, the step of the first entry is 0.1 * 4 / 5 = 0.08 and that of the second
-             0.1: {"w": [0.82, 0.9]}.
+    Example: params, state = adagrad_step({"w": [1.0, 1.0]}, {"w": [3.0, 0.0]}, {}, lr=0.1) gives the params
+             {"w": [0.9, 1.0]}. With the gradient [4.0, 2.0] next, the first entry's step is 0.1 * 4 / 5 = 0.08, and the
+             second's is 0.1: {"w": [0.82, 0.9]}.
     """
     # TODO: write your answer here, and delete the line below.
     raise NotImplementedError("adagrad_step is still to do")
@@ -112,8 +112,8 @@ def rmsprop_step(params, grads, state, lr, rho=0.99, eps=1e-8):
     params, grads, state: as at the top of this file.
     Returns (params, state): a dict with the names and shapes of params, and the memory for the next step.
 
-    Example: params, state = rmsprop_step({"w": [1.0, 1.0]}, {"w": [3.0, 0.0]}, {}, lr=0.01) gives params {"w": [0.9, 1.0]},
-             to eight digits: 0.01 * 3 / (0.3 + eps) is almost 0.1.
+    Example: rmsprop_step({"w": [1.0, 1.0]}, {"w": [3.0, 0.0]}, {}, lr=0.01) gives the params {"w": [0.9, 1.0]}, to
+             eight digits: s is [0.09, 0.0], and 0.01 * 3 / (0.3 + eps) is almost 0.1.
     """
     # TODO: write your answer here, and delete the line below.
     raise NotImplementedError("rmsprop_step is still to do")
@@ -157,8 +157,9 @@ def adamw_step(params, grads, state, lr, beta1=0.9, beta2=0.999, eps=1e-8, weigh
     params, grads, state: as at the top of this file.
     Returns (params, state): a dict with the names and shapes of params, and the memory for the next step.
 
-    Example: adamw_step({"w": [2.0, 2.0]}, {"w": [0.0, 5.0]}, {}, lr=0.1, weight_decay=0.5) gives the params {"w": [1.9, 1.8]}:
-             both entries shrink by 0.1 * 0.5 * 2 = 0.1, and the second takes Adam's step of 0.1 as well.
+    Example: adamw_step({"w": [2.0, 2.0]}, {"w": [0.0, 5.0]}, {}, lr=0.1, weight_decay=0.5) gives the params
+             {"w": [1.9, 1.8]}, to eight digits: both entries shrink by 0.1 * 0.5 * 2 = 0.1, and the second takes Adam's
+             step of 0.1 as well.
     """
     # TODO: write your answer here, and delete the line below.
     raise NotImplementedError("adamw_step is still to do")
@@ -189,9 +190,9 @@ def minimize(step, grad, start, n_steps, **options):
 def sweep(step, loss, grad, start, n_steps, lrs):
     """Choose the learning rate by trying: run `minimize` once with each, and see whose last point has the lowest loss.
 
-    A rate that is too large makes the run diverge: the loss at its last point is infinite, or nan, which is no number
-    at all. Such a run has the loss infinity and must not win. (nan is a trap: it is neither smaller nor larger than
-    anything, and np.argmin takes it for the minimum.)
+    A rate that is too large makes the run diverge: the loss at its last point is nan, which is no number at all, or
+    infinite with either sign. Every such run is given the loss np.inf, so that it cannot win. (nan is a trap: it is
+    neither smaller nor larger than anything, and np.argmin takes it for the minimum.)
 
     step, grad, start, n_steps: as for minimize; every run begins anew, at the same start.
     loss:    a function from a point (D,) to a number.
@@ -203,9 +204,8 @@ def sweep(step, loss, grad, start, n_steps, lrs):
 
     Compare optimisers only like this, each at its own best rate. In the valley, with noise of 0.3 on every gradient
     and 2,000 steps from (-1.5, 2), the median of the last losses of 20 runs is 5.2 for Adam with its customary lr of
-    0.001: far behind momentum, also with 0.001, at 0.0002. At its best rate, 0.02, Adam ends at 0.0002 as well; RMSProp
-    at its best stays at 0.007, AdaGrad at 0.02. Adam is a good first choice. It is not the best at everything, and not
-    at any rate.
+    0.001, and 0.0002 for momentum, also with 0.001. At its best rate, 0.02, Adam ends at 0.0002 as well; RMSProp at its
+    best, 0.005, stays at 0.007. Adam is a good first choice. It is not the best everywhere, and not at any rate.
     """
     # TODO: write your answer here, and delete the line below.
     raise NotImplementedError("sweep is still to do")

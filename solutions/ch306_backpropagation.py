@@ -40,7 +40,8 @@ def activation_slope(z, name):
     "tanh":     1 - t^2     with t = tanh(z)
 
     z is what goes INTO the activation. The values s and t come from `activate`, which is given and never overflows:
-    your slopes must be exact, and free of nan, for z of plus or minus 10,000 too.
+    your slopes must be free of nan for z of plus or minus 10,000 too. Use these formulas, and not a difference of two
+    values: where a curve is almost flat, a difference has no digits left.
 
     z:    any shape, for example (B, n).
     name: "relu", "sigmoid" or "tanh".
@@ -135,7 +136,8 @@ def backward(dout, cache):
         da(l-1), dWl, dbl = layer_backward(dzl, a(l-1), Wl)
         dz(l-1) = da(l-1) * f'(z(l-1))                    entry by entry, the slope at what went into the activation
 
-    When layer 1 is done, da0 is the gradient of the inputs.
+    When layer 1 is done, da0 is the gradient of the inputs. All of it is exact: central differences come later, and
+    only to check it.
 
     dout:  gradient of the loss at the logits, (B, nL); any numbers, for this function does not care about the loss.
     cache: what `forward` returned second. Leave it as it is: it can be used again, with another dout, and two forward

@@ -163,6 +163,17 @@ def weighted_mean(grads: Sequence[Arrays], sizes: Sequence[int]) -> Params:
     }
 
 
+def minibatch_noise(sample_grads: ArrayLike, batch_size: int) -> float:
+    """Mean of |g_B - g|^2 over all batches of batch_size rows of sample_grads (N, D) without replacement, N >= 2.
+
+    g_B and g are the means of the batch and of all rows. With the unbiased variance S^2 of the rows, summed over D, it
+    is (1 - B / N) S^2 / B: the variance of a sample mean from a finite population (Cochran 1977, theorem 2.2).
+    """
+    rows = as_float(sample_grads)
+    variance = np.var(rows, axis=0, ddof=1).sum()
+    return float((1.0 - batch_size / len(rows)) * variance / batch_size)
+
+
 def rosenbrock(p: ArrayLike) -> float:
     """(1 - x)^2 + 100 (y - x^2)^2 at p = (x, y); the minimum 0 lies at (1, 1), at the end of a curved valley."""
     x, y = as_float(p)

@@ -46,15 +46,17 @@ def sample_spirals(n: int, noise: float, rng: np.random.Generator, r0: float = R
     return spiral_curve(theta, y, r0) + rng.normal(0.0, noise, size=(n, 2)), y
 
 
-def arm_log_density(X: ArrayLike, arm: int, noise: float, r0: float = R0) -> Array:
+def arm_log_density(X: ArrayLike, arm: int, noise: float, r0: float = R0, count: int | None = None) -> Array:
     """Log-density of one noisy arm at the points X (B, 2) -> (B,).
 
-    The density is the normal density around the curve, averaged over theta; the average is a midpoint sum whose points
-    lie at most a quarter of `noise` apart. Memory: B times 200 / noise floats, about.
+    The density is the normal density around the curve, averaged over theta; the average is a midpoint sum over `count`
+    angles, by default so many that the points lie at most a quarter of `noise` apart. Memory: B times 200 / noise
+    floats, about.
     """
     X = as_float(X)
-    # The curve's speed is largest at the rim, where it is sqrt(1 + ((1 - r0) / 4 pi)^2) < 1.01.
-    count = math.ceil(1.01 * THETA_MAX / (noise / 4.0))
+    if count is None:
+        # The curve's speed is largest at the rim, where it is sqrt(1 + ((1 - r0) / 4 pi)^2) < 1.01.
+        count = math.ceil(1.01 * THETA_MAX / (noise / 4.0))
     centres = spiral_curve((np.arange(count) + 0.5) * THETA_MAX / count, arm, r0)
     squared = (X**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2.0 * X @ centres.T
     return logsumexp(-0.5 * squared / noise**2) - math.log(count) - math.log(2.0 * math.pi * noise**2)

@@ -1,5 +1,7 @@
 """Optimiser steps of the reference against torch.optim over several steps in float64."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -161,6 +163,14 @@ def test_weighted_mean_of_batch_gradients_is_the_full_gradient(rng):
     assert list(mean) == list(full)
     for name in full:
         np.testing.assert_allclose(mean[name], full[name], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 6])
+def test_minibatch_noise_is_the_mean_over_all_batches(rng, size):
+    rows = 5.0 + rng.normal(size=(6, 3))
+    batches = [rows[list(batch)].mean(axis=0) for batch in itertools.combinations(range(6), size)]
+    distances = [np.sum((batch - rows.mean(axis=0)) ** 2) for batch in batches]
+    assert optim.minibatch_noise(rows, size) == pytest.approx(np.mean(distances), rel=1e-13, abs=1e-15)
 
 
 def test_rosenbrock_gradient(rng):

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from dlreference import mlp, mlp_norm, optim, schedules, spirals, splits, training
+import torch
+from dlreference import logistic, mlp, mlp_norm, optim, schedules, spirals, splits, training
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -63,6 +64,16 @@ def test_arm_density_is_converged_in_theta(rng):
     np.testing.assert_allclose(ours[near], fine[near], rtol=1e-4)
 
 
+def test_arm_density_with_a_given_count(rng):
+    X, _ = spirals.sample_spirals(20, 0.1, rng)
+    centres = spirals.spiral_curve((np.arange(30) + 0.5) * spirals.THETA_MAX / 30, 0)
+    normal = torch.distributions.MultivariateNormal(torch.tensor(centres), 0.01 * torch.eye(2, dtype=torch.float64))
+    expected = normal.log_prob(torch.tensor(X)[:, None]).exp().mean(dim=1)
+    np.testing.assert_allclose(np.exp(spirals.arm_log_density(X, 0, 0.1, count=30)), expected, rtol=1e-10)
+    default = spirals.arm_log_density(X, 0, 0.1)
+    np.testing.assert_allclose(spirals.arm_log_density(X, 0, 0.1, count=5000), default, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("r0", "noise", "expected"),
     [(0.1, 0.03, 0.9998), (0.1, 0.04, 0.995), (0.1, 0.05, 0.977), (0.0, 0.04, 0.978), (0.0, 0.08, 0.862)],
@@ -94,6 +105,22 @@ def test_no_line_but_neighbours_solve_it(rng):
     test_X, test_y = spirals.sample_spirals(2000, spirals.NOISE, rng)
     assert LogisticRegression().fit(X, y).score(test_X, test_y) < 0.65
     assert KNeighborsClassifier(5).fit(X, y).score(test_X, test_y) > 0.98
+
+
+def test_logistic_baseline_is_near_chance_as_in_scikit_learn(rng):
+    X, y = spirals.make_spirals(rng=rng)
+    w, b, _ = logistic.logistic_fit(X, y, lr=2.0, steps=2000)
+    theirs = LogisticRegression(C=np.inf, tol=1e-12, solver="newton-cholesky").fit(X, y)
+    np.testing.assert_allclose([*w, b], [*theirs.coef_[0], theirs.intercept_[0]], rtol=1e-6, atol=1e-8)
+
+    def fit(X_train, y_train):
+        w, b, _ = logistic.logistic_fit(X_train, y_train)
+        return lambda points: logistic.logistic_predict(points, w, b)
+
+    folds = splits.stratified_folds(y, 5, rng)
+    assert 0.4 < splits.cross_val_accuracy(fit, X, y, folds).mean() < 0.6
+    feature = spirals.polar_feature(X)[:, None]
+    assert splits.cross_val_accuracy(fit, feature, y, folds).mean() > 0.99
 
 
 def test_decision_grid_layout():

@@ -126,7 +126,7 @@ def test_what_is_not_plain_is_refused_in_words(value: object, words: str) -> Non
     with pytest.raises(NotPlain) as refusal:
         encode((1.0, value), where="the result")
     assert words in str(refusal.value)
-    assert "item 1 of the result" in str(refusal.value) or "it is larger" in str(refusal.value)
+    assert "the second item of the result" in str(refusal.value) or "it is larger" in str(refusal.value)
 
 
 def test_a_list_that_contains_itself_is_refused() -> None:

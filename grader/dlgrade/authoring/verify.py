@@ -27,6 +27,7 @@ from dlgrade.sandbox.session import Session
 SOLUTION_MARGIN = 0.1
 MISTAKE_MARGIN = 10.0
 FALSE_ALARM = 1e-9
+MISTAKE_SEEDS = 10
 
 
 class ChapterReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +62,7 @@ def verify(
                 break
         tell(f"{chapter.id}: stub")
         problems += _stub(chapter, launcher)
-        for number in range(min(seeds, 3)):
+        for number in range(min(seeds, MISTAKE_SEEDS)):
             tell(f"{chapter.id}: mistakes, seed {number}")
             ratio, found = _mistakes(chapter, launcher, number)
             weakest = min(weakest, ratio)

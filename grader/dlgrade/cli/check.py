@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
+from dlgrade.cli.complete import complete_target
 from dlgrade.cli.errors import FULL_MARKS, MARKS_MISSING, InputError
 
 FORMATS = ("text", "json", "junit", "markdown", "gradescope", "classroom50", "github")
 
 
 @click.command("check")
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...", shell_complete=complete_target)
 @click.option(
     "--file", type=click.Path(path_type=Path), help="The file to grade, or a folder that holds chapter files."
 )
@@ -26,6 +27,9 @@ FORMATS = ("text", "json", "junit", "markdown", "gradescope", "classroom50", "gi
     "--output", type=click.Path(path_type=Path), help="Write the result to this file instead of standard output."
 )
 @click.option("--sandbox", type=click.Choice(["auto", "strict", "off"]), default="auto", show_default=True)
+@click.option(
+    "--watch", is_flag=True, help="Check again whenever the chapter's file is saved, as `dlgrade watch` does."
+)
 def command(
     targets: tuple[str, ...],
     file: Path | None,
@@ -34,32 +38,49 @@ def command(
     format_name: str,
     output: Path | None,
     sandbox: Any,
+    watch: bool,
 ) -> int:
     """Grade TARGETs: `ch305`, `305`, `ch305:softmax`, a .py or .ipynb file, or `all`.
 
     Files are looked up in the workspace, then in ./exercises. Exit status 0 means full marks, 1 marks missing.
     """
+    from dlgrade.grading.results import course_result
     from dlgrade.sandbox.launch import SandboxError, launcher
 
+    if watch:
+        return _watch(targets, file, sandbox)
     try:
         # First of all, so that it starts clean and while the rest is still being imported.
         started = launcher(sandbox)
     except SandboxError as error:
         raise InputError(str(error)) from None
     try:
-        result = _grade(targets, file, seed, seed_file, started)
+        graded = _grade(targets, file, seed, seed_file, started)
     except SandboxError as error:
         raise InputError(str(error)) from None
     finally:
         started.close()
+    results = tuple(result for _, _, result in graded)
+    result = results[0] if len(results) == 1 and targets != ("all",) else course_result(results)
     _write(result, format_name, output)
+    _record(graded)
     return FULL_MARKS if result.full_marks else MARKS_MISSING
 
 
-def _grade(targets: tuple[str, ...], file: Path | None, seed: int | None, seed_file: Path | None, started: Any) -> Any:
+def _watch(targets: tuple[str, ...], file: Path | None, sandbox: Any) -> int:
+    from dlgrade.cli.watch import run
+
+    if len(targets) != 1:
+        raise InputError("--watch takes one chapter")
+    return run(targets[0], file, False, sandbox)
+
+
+def _grade(
+    targets: tuple[str, ...], file: Path | None, seed: int | None, seed_file: Path | None, started: Any
+) -> list[tuple[Any, Any, Any]]:
+    """Every target with its submission and its result."""
     from dlgrade.cli.targets import resolve
     from dlgrade.grading.grader import Grader
-    from dlgrade.grading.results import course_result
     from dlgrade.grading.seeds import PRACTICE_SEED, SeedError, public_seed, secret_seed
     from dlgrade.grading.submissions import SubmissionError, read
 
@@ -70,13 +91,32 @@ def _grade(targets: tuple[str, ...], file: Path | None, seed: int | None, seed_f
         found = [(target, read(target.path, target.chapter.stem)) for target in resolve(targets, file)]
     except (SeedError, SubmissionError) as error:
         raise InputError(str(error)) from None
-    results = []
+    graded = []
     with progress() as tell:
         for target, submission in found:
             grader = Grader(target.chapter, chosen, started)
-            source, sha256 = submission.source, submission.sha256
-            results.append(grader.grade(source, sha256=sha256, only=target.exercise, progress=tell))
-    return results[0] if len(results) == 1 and targets != ("all",) else course_result(tuple(results))
+            only = {target.exercise} if target.exercise else None
+            result = grader.grade(submission.source, sha256=submission.sha256, only=only, progress=tell)
+            graded.append((target, submission, result))
+    return graded
+
+
+def _record(graded: list[tuple[Any, Any, Any]]) -> None:
+    """Keep the checks of a workspace's own answers. What cannot be kept is one line of warning, not a failure."""
+    from dlgrade.selfstudy.workspace import find_root
+
+    root = find_root(Path.cwd())
+    if root is None:
+        return
+    from dlgrade.selfstudy.progress import ProgressError
+    from dlgrade.selfstudy.recording import is_own, keep
+
+    try:
+        for target, submission, result in graded:
+            if result.seed != "secret" and is_own(root, target.path, target.chapter.stem):
+                keep(root, target.chapter, submission.source, result, "check")
+    except ProgressError as error:
+        print(f"dlgrade: progress is not kept: {error}", file=sys.stderr)
 
 
 class progress:

@@ -13,10 +13,20 @@ from dlgrade.cli.errors import BAD_INPUT, GRADER_FAILED, InputError
 
 # command -> (module, one-line help); a module is imported when its command runs, so that `check` stays quick
 COMMANDS = {
+    "init": ("dlgrade.cli.init", "Make a workspace: a folder with a file to fill in for every chapter."),
+    "watch": ("dlgrade.cli.watch", "Check whenever you save."),
     "check": ("dlgrade.cli.check", "Grade your answers to one or more chapters."),
+    "hint": ("dlgrade.cli.hint", "Show a hint for an exercise, a little more each time."),
+    "next": ("dlgrade.cli.next", "Show the chapter to go on with, and what it builds on."),
+    "status": ("dlgrade.cli.status", "Show the map of the course with your points."),
     "picture": ("dlgrade.cli.picture", "Draw a chapter's picture from your own functions."),
-    "hint": ("dlgrade.cli.hint", "Show a hint for an exercise."),
+    "report": ("dlgrade.cli.report", "Make the page of your progress and of what you built."),
+    "solution": ("dlgrade.cli.solution", "Open the worked solution of a chapter you solved, or give up on."),
+    "reset": ("dlgrade.cli.reset", "Start a chapter again, keeping what you wrote."),
+    "export": ("dlgrade.cli.export", "Write your progress as JSON."),
+    "nbgrader": ("dlgrade.cli.nbgrader", "Courses and notebooks for nbgrader."),
     "author": ("dlgrade.cli.author", "Tools for those who write chapters."),
+    "completion": ("dlgrade.cli.completion", "Print what makes a shell complete commands and chapters."),
 }
 
 
@@ -37,7 +47,7 @@ class Lazy(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
@@ -45,13 +55,21 @@ class Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(__version__, prog_name="dlgrade")
-def cli() -> None:
-    """A graded deep-learning course in NumPy. Start with `dlgrade check ch305`.
+@click.pass_context
+def cli(ctx: click.Context) -> int:
+    """A graded deep-learning course in NumPy. Start with `dlgrade init deep-learning`.
 
-    Exit status: 0 full marks, 1 marks missing, 2 wrong command or input, 3 the grader itself failed.
+    Without a command: where you are in the course, and what is next.
+
+    Exit status: 0 full marks (or done), 1 marks missing, 2 wrong command or input, 3 the grader itself failed.
     """
+    if ctx.invoked_subcommand is None:
+        from dlgrade.cli.where import where
+
+        where(ctx)
+    return 0
 
 
 def main() -> None:

@@ -10,9 +10,7 @@ import msgspec
 from dlgrade.cli.errors import InputError
 from dlgrade.course import registry
 from dlgrade.course.spec import Chapter
-
-WORKSPACE_FILE = "dlgrade.toml"
-SUFFIXES = (".py", ".ipynb")
+from dlgrade.selfstudy.workspace import SUFFIXES, answer, find_root
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -21,11 +19,6 @@ class Target(msgspec.Struct, frozen=True):
     chapter: Chapter
     path: Path
     exercise: str | None = None
-
-
-def workspace(start: Path) -> Path | None:
-    """The folder at or above `start` that `dlgrade init` made, if any."""
-    return next((folder for folder in (start, *start.parents) if (folder / WORKSPACE_FILE).is_file()), None)
 
 
 def resolve(texts: tuple[str, ...], file: Path | None) -> list[Target]:
@@ -87,16 +80,11 @@ def find(chapter: Chapter, file: Path | None) -> Path:
     if file is not None and not file.is_dir():
         return file
     here = Path.cwd()
-    if file is not None:
-        folders = [file]
-    else:
-        folders = [folder for folder in (workspace(here), here / "exercises") if folder is not None]
+    folders = [file] if file is not None else [f for f in (find_root(here), here / "exercises") if f is not None]
     for folder in folders:
-        for inside in (folder, folder / "exercises"):
-            for suffix in SUFFIXES:
-                path = inside / f"{chapter.stem}{suffix}"
-                if path.exists():
-                    return path
+        path = answer(folder, chapter.stem)
+        if path is not None:
+            return path
     places = " or ".join(str(f) for f in folders)
     raise InputError(
         f"there is no {chapter.stem}.py in {places}; make a workspace with `dlgrade init`, or name the file with --file"

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from dlgrade.sandbox.protocol import ordinal
+
 RTOL = 1e-9
 ATOL = 1e-10
 
@@ -85,7 +87,7 @@ def same(got: Any, want: Any, what: str = "the result", *, rtol: float = RTOL, a
             f"{what} should be a tuple of {len(want)} items, but is {describe(got)}.",
         )
         for i, (g, w) in enumerate(zip(got, want, strict=True)):
-            same(g, w, f"item {i} of {what}", rtol=rtol, atol=atol)
+            same(g, w, f"the {ordinal(i)} item of {what}", rtol=rtol, atol=atol)
     else:
         _same_array(got, np.asarray(want), what, rtol, atol)
 

@@ -18,8 +18,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from dlgrade.course.compare import ATOL, RTOL, Failure, Wrong, describe, number_text, same
+from dlgrade.course.compare import ATOL, RTOL, Failure, Wrong, describe, holds, number_text, same
 from dlgrade.course.spec import Check, Kind
+from dlgrade.sandbox.protocol import ordinal
 from dlgrade.sandbox.session import Call
 
 Rng = np.random.Generator
@@ -86,16 +87,13 @@ def numeric(
     return Check(name=name, kind="numeric", points=points, functions=(function,), draw=draw, run=run, cpu_s=cpu_s)
 
 
-ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
-
-
 def picked(answer: Any, pick: int | None, result: str) -> Any:
     """An item of a returned tuple, or the answer itself."""
     if pick is None:
         return answer
     if type(answer) not in (tuple, list) or len(answer) <= pick:
         raise Wrong(
-            f"a tuple is asked for, with {result} as its {ORDINALS[pick]} item; what came back is {describe(answer)}."
+            f"a tuple is asked for, with {result} as its {ordinal(pick)} item; what came back is {describe(answer)}."
         )
     return answer[pick]
 
@@ -218,7 +216,7 @@ def _blame(
         return
     if array.shape != want.shape or not np.isfinite(array).all():
         return
-    index = np.unravel_index(int(np.abs(array - want).argmax()), want.shape)
+    index = np.unravel_index(int((np.abs(array - want) / (ATOL + RTOL * np.abs(want))).argmax()), want.shape)
     asked = len(student.transcript)
     try:
         slope = central_difference(lambda changed: _scalar(value(student, changed), inputs), inputs, key, index)
@@ -230,9 +228,12 @@ def _blame(
         del student.transcript[asked:]
     place = f" at [{', '.join(str(int(i)) for i in index)}]" if index else ""
     moves = "the sum of your own forward times dout changes" if "dout" in inputs else "your own forward changes"
+    right_text, got_text = number_text(want[index]), number_text(array[index])
+    if right_text == got_text:
+        right_text, got_text = f"{want[index]:.15g}", f"{array[index]:.15g}"
     wrong.values = (
-        f"Expected {number_text(want[index])}, got {number_text(array[index])}{place}.\n"
-        f"Nudge that input, and {moves} at a rate of {number_text(slope)}."
+        f"Expected {right_text}, got {got_text}{place}.\n"
+        f"Nudge that entry, and {moves} at a rate of {number_text(slope)}."
     )
     near = 1e-5 * max(1.0, float(np.abs(want).max()))
     fits_forward, forward_right = abs(slope - array[index]) < near, abs(slope - want[index]) < near
@@ -341,11 +342,11 @@ def unchanged(
     def run(student: Any, drawn: list[Call]) -> None:
         for call, reply in zip(drawn, student.batch(drawn), strict=True):
             with case_of("", call):
-                student.answer(call, reply)
+                holds(student.answer(call, reply) is not None, f"`{call.function}` returned nothing.")
                 if reply.changed:
                     place = student.argument_name(call, reply.changed[0])
                     raise Wrong(
-                        f"{call.function} modified its argument {place} in place; work on a copy or a new array."
+                        f"`{call.function}` modified its argument {place} in place; work on a copy or a new array."
                     )
 
     return Check(name=name, kind="property", points=points, functions=tuple(calls), draw=draw, run=run)

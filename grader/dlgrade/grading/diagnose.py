@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from types import CodeType
 from typing import Any
@@ -29,6 +30,17 @@ class Catalogue:
     def __init__(self, source: Source, code: CodeType) -> None:
         self.source, self.code = source, code
         self.kept: dict[tuple[str, str, str], list[Transcript]] = {}
+        self.right: dict[tuple[str, str], Transcript] = {}
+
+    def solution(self, exercise: str, check: Check, drawn: Any) -> Transcript:
+        """The solution's answers to a check."""
+        key = (exercise, check.name)
+        if key not in self.right:
+            solved = LocalStudent(self.source, self.code)
+            with contextlib.suppress(*CHECK_FAILURES):
+                check.run(solved, drawn)
+            self.right[key] = solved.transcript
+        return self.right[key]
 
     def answers(self, exercise: str, check: Check, drawn: Any, mistake: Mistake) -> list[Transcript]:
         """The transcripts of a mistake and its variants on a check, without those that pass it."""
@@ -49,24 +61,34 @@ class Catalogue:
         """The first mistake that fails the check with the same answers, or None."""
         if not transcript or any(reply.status in ("timeout", "crashed", "lost") for _, reply in transcript):
             return None
+        # Many mistakes end in an error of one type: with no wrong answer beside it, its words must agree too.
+        words = not _answers_wrongly(transcript, self.solution(exercise, check, drawn))
         for mistake in mistakes:
-            if any(same_answers(transcript, made) for made in self.answers(exercise, check, drawn, mistake)):
+            made = self.answers(exercise, check, drawn, mistake)
+            if any(same_answers(transcript, one, words=words) for one in made):
                 return mistake
         return None
 
 
-def same_answers(one: Transcript, other: Transcript) -> bool:
-    """Whether two runs of a check got the same replies, call by call."""
+def same_answers(one: Transcript, other: Transcript, *, words: bool = False) -> bool:
+    """Whether two runs of a check got the same replies, call by call; errors by type, and by their `words` if asked."""
     if len(one) != len(other):
         return False
-    return all(_same_reply(a, b) for (_, a), (_, b) in zip(one, other, strict=True))
+    return all(_same_reply(a, b, words=words) for (_, a), (_, b) in zip(one, other, strict=True))
 
 
-def _same_reply(one: Reply, other: Reply) -> bool:
+def _answers_wrongly(transcript: Transcript, right: Transcript) -> bool:
+    """Whether a call got an answer, and not the right one."""
+    pairs = zip(transcript, right, strict=False)
+    return any(reply.status == "ok" and not _same_reply(good, reply) for (_, reply), (_, good) in pairs)
+
+
+def _same_reply(one: Reply, other: Reply, *, words: bool = False) -> bool:
     if one.status != other.status or (other.changed and one.changed != other.changed):
         return False
     if one.status == "error":
-        return one.detail.get("type") == other.detail.get("type")
+        kinds = ("type", "message") if words else ("type",)
+        return all(one.detail.get(kind) == other.detail.get(kind) for kind in kinds)
     return same_value(one.value, other.value)
 
 

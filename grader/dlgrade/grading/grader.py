@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import cache
 from types import CodeType
 from typing import Any
+
+import msgspec
 
 from dlgrade.course import registry
 from dlgrade.course.compare import Failure, Wrong, describe
 from dlgrade.course.spec import Chapter, Check, Exercise, Mistake
 from dlgrade.grading.diagnose import CHECK_FAILURES, Catalogue
+from dlgrade.grading.essential import essential
 from dlgrade.grading.results import ChapterResult, CheckResult, ExerciseResult, Status, exercise_result
 from dlgrade.grading.seeds import Seed
 from dlgrade.grading.student import SandboxStudent, Student, StudentFailure, described, signatures_of
@@ -65,11 +68,14 @@ class Grader:
         return [m for e in (exercise, *others) for m in e.mistakes]
 
     def grade(
-        self, source: Source, *, sha256: str = "", only: str | None = None, progress: Progress | None = None
+        self, source: Source, *, sha256: str = "", only: Set[str] | None = None, progress: Progress | None = None
     ) -> ChapterResult:
-        """The result for one submission; `only` grades a single exercise."""
+        """The result for one submission; `only` names the exercises to grade, if not all."""
         started = time.monotonic()
-        exercises = [e for e in self.chapter.exercises if only in (None, e.name)]
+        exercises = [e for e in self.chapter.exercises if only is None or e.name in only]
+        sha256 = sha256 or hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest()
+        if source.filename.endswith(".ipynb"):  # its plots and experiments are no answer
+            source = msgspec.structs.replace(source, cells=essential(source.cells, _asked_for(exercises)))
         with Session(self.launcher, source) as session:
             session.start()
             stdout = session.take_stdout()
@@ -79,7 +85,7 @@ class Grader:
             chapter=self.chapter.id,
             title=self.chapter.title,
             file=source.filename,
-            sha256=sha256 or hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest(),
+            sha256=sha256,
             seed="secret" if self.seed.number is None else self.seed.number,
             seed_fingerprint=self.seed.fingerprint,
             sandbox=self.launcher.walls,
@@ -90,6 +96,12 @@ class Grader:
             stdout=stdout if self.reveal else "",
             exercises=results,
         )
+
+
+def _asked_for(exercises: list[Exercise]) -> set[str]:
+    """The names that the checks of these exercises ask a file for."""
+    named = {name for e in exercises for name in (*e.functions, *(f for check in e.checks for f in check.functions))}
+    return {name.partition(".")[0] for name in named}
 
 
 class _Run:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dlgrade.course.compare import Failure, describe
 from dlgrade.grading.results import Status
-from dlgrade.sandbox.protocol import Callback, Handle, encode
+from dlgrade.sandbox.protocol import Callback, Function, Handle, encode
 from dlgrade.sandbox.session import Call, Reply, Session, Source, read_reply
 from dlgrade.sandbox.worker import Worker
 
@@ -145,7 +145,7 @@ class LocalStudent(Student):
         self._number((*call.args, *call.kwargs.values()))
         arguments = encode((call.args, call.kwargs))
         on = None if call.on is None else self.worker.kept[call.on.id]
-        with np.errstate(all="warn"):
+        with np.errstate(all="warn", under="ignore"):
             outcome = self.worker.call(call.function, arguments, call.keep, on)
         return read_reply(*outcome)
 
@@ -237,8 +237,8 @@ def _trace_text(detail: dict[str, Any], student: Student) -> str:
 
 def _crash(name: str, detail: dict[str, Any]) -> str:
     if detail.get("forged"):
-        return f"`{name}` gave no answer: its process sent something that is none. Leave the process's files and "
-        "pipes alone."
+        text = f"`{name}` gave no answer: its process sent something that is none."
+        return f"{text} Leave the process's files and pipes alone."
     if detail.get("restarts"):
         return f"`{name}` was not run: the file's process ended too often before."
     if detail.get("signal"):
@@ -258,8 +258,10 @@ def described(call: Call, student: Student, *, values: bool) -> str:
 
 
 def _argument(value: Any, values: bool) -> str:
-    if isinstance(value, (Handle, Callback)) or callable(value) or inspect.isclass(value):
-        return repr(value) if isinstance(value, (Handle, Callback)) else "..."
+    if isinstance(value, (Handle, Callback, Function)):
+        return repr(value)
+    if callable(value) or inspect.isclass(value):
+        return "..."
     if isinstance(value, np.random.Generator):
         return "rng"
     if isinstance(value, np.ndarray) and value.ndim:
@@ -267,7 +269,8 @@ def _argument(value: Any, values: bool) -> str:
             return _argument(value.tolist(), values)
         return f"<array {value.shape}>"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key!r}: {_argument(item, False)}" for key, item in list(value.items())[:6]) + "}"
+        small = values and sum(np.size(item) for item in value.values()) <= SHOWN_ELEMENTS
+        return "{" + ", ".join(f"{key!r}: {_argument(item, small)}" for key, item in list(value.items())[:6]) + "}"
     if isinstance(value, (list, tuple)):
         if len(value) > SHOWN_ELEMENTS:
             return f"<{describe(value).removeprefix('a ')}>"

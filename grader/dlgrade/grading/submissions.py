@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
 
+from dlgrade.grading.essential import parsed
 from dlgrade.sandbox.session import Source
 
 MAX_FILE_BYTES = 8 << 20
 MAX_NOTEBOOK_BYTES = 64 << 20
+
+# `%magic`, `!command` and `name = !command`; `?name` and `name?`
+_COMMAND = re.compile(r"(\s*)([\w, ]+=\s*)?(%%?[A-Za-z]|!)")
+_HELP = re.compile(r"(\s*)(\?{1,2}\s*[\w.]+|[\w.]+\?{1,2})\s*$")
 
 
 class SubmissionError(ValueError):
@@ -29,18 +34,26 @@ class Submission(msgspec.Struct, frozen=True):
 
 def read(path: Path, module: str) -> Submission:
     """The submission in a `.py` or `.ipynb` file; raises `SubmissionError` if there is no code to be had from it."""
-    notebook = path.suffix == ".ipynb"
-    data = _bytes(path, MAX_NOTEBOOK_BYTES if notebook else MAX_FILE_BYTES)
+    return parse(_bytes(path, size_limit(path.name)), str(path), module)
+
+
+def size_limit(name: str) -> int:
+    """The bytes that a file of this name may have."""
+    return MAX_NOTEBOOK_BYTES if name.endswith(".ipynb") else MAX_FILE_BYTES
+
+
+def parse(data: bytes, name: str, module: str) -> Submission:
+    """The submission in the bytes of a file called `name`; raises `SubmissionError` as `read` does."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SubmissionError(f"{path} is not UTF-8 text (byte {error.start} is not): save it as UTF-8") from None
+        raise SubmissionError(f"{name} is not UTF-8 text (byte {error.start} is not): save it as UTF-8") from None
     if "\0" in text:
-        raise SubmissionError(f"{path} holds NUL bytes and is no Python source")
-    cells = notebook_cells(text, str(path)) if notebook else (text,)
+        raise SubmissionError(f"{name} holds NUL bytes and is no Python source")
+    cells = notebook_cells(text, name) if name.endswith(".ipynb") else (text,)
     if not any(cell.strip() for cell in cells):
-        raise SubmissionError(f"{path} is empty: there is no code in it to grade")
-    return Submission(Source(cells, path.name, module), hashlib.sha256(data).hexdigest())
+        raise SubmissionError(f"{name} is empty: there is no code in it to grade")
+    return Submission(Source(cells, PurePath(name).name, module), hashlib.sha256(data).hexdigest())
 
 
 def _bytes(path: Path, limit: int) -> bytes:
@@ -64,13 +77,28 @@ def notebook_cells(text: str, name: str) -> tuple[str, ...]:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
         raise SubmissionError(f"{name} is no notebook: it is not valid JSON") from None
-    cells = notebook.get("cells") if isinstance(notebook, dict) else None
-    if not isinstance(cells, list):
+    cells = code_cells(notebook) if isinstance(notebook, dict) else None
+    if cells is None:
         raise SubmissionError(f"{name} is no notebook of format 4: it has no list of cells")
-    code = [_source(cell) for cell in cells if isinstance(cell, dict) and cell.get("cell_type") == "code"]
-    if not any(cell.strip() for cell in code):
+    if not any(cell.strip() for cell in cells):
         raise SubmissionError(f"{name} is a notebook without code")
-    return tuple(plain_python(cell) for cell in code)
+    return cells
+
+
+def code_cells(notebook: dict[str, Any]) -> tuple[str, ...] | None:
+    """The student's code cells as plain Python, without a classroom's test cells; None if it has no list of cells."""
+    cells = notebook.get("cells")
+    if not isinstance(cells, list):
+        return None
+    code = [c for c in cells if isinstance(c, dict) and c.get("cell_type") == "code" and not _is_test(c)]
+    return tuple(plain_python(_source(cell)) for cell in code)
+
+
+def _is_test(cell: dict[str, Any]) -> bool:
+    """Whether nbgrader locks this cell and grades by it: what is in it is not the student's."""
+    metadata = cell.get("metadata")
+    marks = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    return isinstance(marks, dict) and marks.get("grade") is True and marks.get("solution") is False
 
 
 def _source(cell: dict[str, Any]) -> str:
@@ -83,12 +111,16 @@ def _source(cell: dict[str, Any]) -> str:
 def plain_python(cell: str) -> str:
     """A cell without IPython's own syntax: a `%%` cell is dropped, `%`, `!` and `?` lines become comments.
 
-    Line numbers stay as they were.
+    Line numbers stay as they were. A cell that is Python already is left alone: there, such a line is part of a string
+    or of a formula.
     """
-    if cell.lstrip().startswith("%%") and not re.match(r"\s*%%(time|timeit|capture)\b", cell):
+    if parsed(cell) is not None:
+        return cell
+    if cell.lstrip().startswith("%%") and not re.match(r"\s*%%(time|timeit|capture|prun)\b", cell):
         return ""
-    lines = []
-    for line in cell.splitlines():
-        magic = re.match(r"(\s*)(%|!|\?)|(\s*)[\w.]+\?{1,2}\s*$", line)
-        lines.append(f"{magic[1] or magic[3] or ''}pass  # {line.strip()}" if magic else line)
-    return "\n".join(lines)
+    return "\n".join(_without_magic(line) for line in re.split(r"\r\n|\r|\n", cell))
+
+
+def _without_magic(line: str) -> str:
+    magic = _COMMAND.match(line) or _HELP.match(line)
+    return f"{magic[1]}pass  # {line.strip()}" if magic else line

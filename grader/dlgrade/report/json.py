@@ -16,14 +16,15 @@ def render(result: Result) -> str:
 
 def dump(data: Any) -> str:
     """Indented JSON with a final newline, safe to print on a terminal and to encode as UTF-8."""
-    return json_harmless(msgspec.json.format(msgspec.json.encode(_scrub(data)), indent=2).decode()) + "\n"
+    return json_harmless(msgspec.json.format(msgspec.json.encode(scrub(data)), indent=2).decode()) + "\n"
 
 
-def _scrub(data: Any) -> Any:
+def scrub(data: Any) -> Any:
+    """Plain data with every string in it fit for UTF-8."""
     if isinstance(data, str):
         return encodable(data)
     if isinstance(data, dict):
-        return {key: _scrub(value) for key, value in data.items()}
+        return {key: scrub(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_scrub(value) for value in data]
+        return [scrub(value) for value in data]
     return data

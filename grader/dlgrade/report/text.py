@@ -49,21 +49,21 @@ def render(result: Result, *, color: bool, width: int = 80) -> str:
 
 def _course(paint: Paint, width: int, course: CourseResult) -> Iterator[str]:
     chapters = course.chapters
-    yield from _title(paint, width, f"{len(chapters)} chapters", course.score, course.max_score)
+    yield from title(paint, width, f"{len(chapters)} chapters", course.score, course.max_score)
     yield ""
     titles = [one_line(f"{c.chapter}  {c.title}") for c in chapters]
     column = min(max(map(cells, titles), default=0), width - 42)
-    for chapter, title in zip(chapters, titles, strict=True):
+    for chapter, name in zip(chapters, titles, strict=True):
         status = _chapter_status(chapter)
         note = "could not be run" if chapter.problem else "not begun" if untouched(chapter) else ""
-        yield _row(paint, column, status, title, chapter.score, chapter.max_score, note)
+        yield row(paint, column, status, name, chapter.score, chapter.max_score, note)
     for chapter in chapters:
         if not chapter.full_marks and not untouched(chapter):
             yield from ["", "", *_chapter(paint, width, chapter)]
 
 
 def _chapter(paint: Paint, width: int, chapter: ChapterResult) -> Iterator[str]:
-    yield from _title(paint, width, f"{chapter.chapter}  {chapter.title}", chapter.score, chapter.max_score)
+    yield from title(paint, width, f"{chapter.chapter}  {chapter.title}", chapter.score, chapter.max_score)
     yield paint("dim", _meta(chapter, width))
     yield ""
     if chapter.problem:
@@ -75,7 +75,7 @@ def _chapter(paint: Paint, width: int, chapter: ChapterResult) -> Iterator[str]:
         yield ""
     column = min(max((cells(e.name) for e in chapter.exercises), default=0), width - 42)
     for e in chapter.exercises:
-        yield _row(paint, column, e.status, e.name, e.score, e.max_score, _note(chapter, e))
+        yield row(paint, column, e.status, e.name, e.score, e.max_score, _note(chapter, e))
     if not chapter.full_marks:
         if missing := [*_missing(width, chapter)]:
             yield from ["", *missing]
@@ -83,12 +83,13 @@ def _chapter(paint: Paint, width: int, chapter: ChapterResult) -> Iterator[str]:
     for e in chapter.exercises:
         if e.status in ("partial", "failed"):
             limit = GROUPS_EXPLAINED if len(chapter.exercises) > 1 else len(e.checks)
-            yield from ["", *_exercise(paint, width, e, limit, f"{chapter.chapter}:{e.name}")]
+            yield from ["", *explained(paint, width, e, limit, f"{chapter.chapter}:{e.name}")]
 
 
-def _title(paint: Paint, width: int, title: str, score: int, max_score: int) -> Iterator[str]:
+def title(paint: Paint, width: int, text: str, score: int, max_score: int) -> Iterator[str]:
+    """A heading with its points at the right, over a bar of the whole width."""
     points = f"{score} / {max_score}"
-    left = clip(one_line(title), width - cells(points) - 2)
+    left = clip(one_line(text), width - cells(points) - 2)
     yield paint("bold", left) + " " * (width - cells(left) - cells(points)) + paint("bold", points)
     done, rest = bar(score, max_score, width)
     yield paint("green" if score == max_score else "blue", done) + paint("dim", rest)
@@ -100,7 +101,8 @@ def _meta(chapter: ChapterResult, width: int) -> str:
     return clip_left(one_line(chapter.file), width - cells(facts)) + facts
 
 
-def _row(paint: Paint, column: int, status: str, name: str, score: int, max_score: int, note: str) -> str:
+def row(paint: Paint, column: int, status: str, name: str, score: int, max_score: int, note: str) -> str:
+    """One exercise or chapter in a list: its status, a name in `column` columns, a short bar, points, a note."""
     style = STYLES[status]
     done, rest = bar(score, max_score, _BAR)
     label = clip(one_line(name), column)
@@ -135,7 +137,8 @@ def _missing(width: int, chapter: ChapterResult) -> Iterator[str]:
                 yield from (f"  {part}" for part in wrap(f"· {line}", width - 2, hang=2))
 
 
-def _exercise(paint: Paint, width: int, exercise: ExerciseResult, limit: int, target: str) -> Iterator[str]:
+def explained(paint: Paint, width: int, exercise: ExerciseResult, limit: int, target: str) -> Iterator[str]:
+    """What went wrong in one exercise; beyond `limit` groups of failures, only their names and where to read more."""
     points = f"{exercise.score} / {exercise.max_score}"
     rule = "─" * (width - cells(exercise.name) - cells(points) - 2)
     yield f"{paint('bold', exercise.name)} {paint('dim', rule)} {paint('bold', points)}"

@@ -36,6 +36,14 @@ _F64 = struct.Struct("<d")
 _C128 = struct.Struct("<dd")
 
 
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+
+
+def ordinal(index: int) -> str:
+    """The word for a place counted from 0, as people count: "first" for 0."""
+    return ORDINALS[index] if index < len(ORDINALS) else f"{index + 1}th"
+
+
 class NotPlain(ValueError):
     """A value that may not travel; `where` is its path inside the answer, `what` says what it is."""
 
@@ -136,7 +144,7 @@ class _Encoder:
         elif kind is list or kind is tuple:
             self.put((b"l" if kind is list else b"t") + _U32.pack(len(value)))
             for i, item in enumerate(value):
-                self.value(item, f"item {i} of {where}", depth + 1)
+                self.value(item, f"the {ordinal(i)} item of {where}", depth + 1)
         elif kind is dict:
             self.mapping(value, where, depth)
         elif kind is np.ndarray:

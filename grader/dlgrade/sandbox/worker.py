@@ -224,11 +224,13 @@ class Worker:
         self.namespace = module.__dict__
         linecache.cache[self.filename] = (0, None, "\n".join(cells).splitlines(True), self.filename)
         failed: dict[str, Any] | None = None
+        above = 0  # a cell's lines are counted from the top of the text that they are quoted from
         for cell in cells:
             try:
-                exec(compile(cell, self.filename, "exec", dont_inherit=True), self.namespace)
+                exec(compile("\n" * above + cell, self.filename, "exec", dont_inherit=True), self.namespace)
             except BaseException as error:
                 failed = failed or _error_detail(error, self.filename)
+            above += cell.count("\n") + 1
         names = [n for n, v in list(self.namespace.items())[:2000] if callable(v) and type(n) is str and n[:2] != "__"]
         np_is_numpy = self.namespace.get("np", np) is np
         return "ok", {"failed": failed, "names": names, "np_is_numpy": np_is_numpy}, [], []

@@ -38,7 +38,8 @@ poll = false
 _README_TEXT = """\
 # Deep learning, written by hand
 
-One {what} a chapter, in `exercises/`. Every function you write says in its docstring what it gets and what it returns.
+One {what} a chapter, in `exercises/`.
+Every function you write says in its docstring what it gets and what it returns.
 
     dlgrade              where you are and what is next
     dlgrade watch        checks whenever you save; press ? for its keys
@@ -47,7 +48,8 @@ One {what} a chapter, in `exercises/`. Every function you write says in its docs
     dlgrade status       the map of the course, with your points
     dlgrade report       a page with your progress and the pictures of what you built
 {more}
-Your progress is in `progress.sqlite`; keep it with the rest when you move the folder. `dlgrade --help` lists everything.
+Your progress is in `progress.sqlite`; keep it with the rest when you move the folder.
+`dlgrade --help` lists everything.
 """
 
 _NOTEBOOK_LINES = """\
@@ -73,6 +75,13 @@ class Created(msgspec.Struct, frozen=True):
 
     made: tuple[Path, ...]
     kept: tuple[str, ...]
+
+
+class Reset(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reset did; there is no backup where there was no file, or nothing in it."""
+
+    backup: Path | None = None
+    unchanged: bool = False
 
 
 def find_root(start: Path) -> Path | None:
@@ -103,25 +112,27 @@ def config(root: Path) -> Config:
 
 def create(root: Path, *, notebooks: bool) -> Created:
     """Make a workspace, or add to one what it lacks. Raises `WorkspaceError`."""
+    made: list[Path] = []
+    kept: list[str] = []
+
+    def write(path: Path, text: str) -> None:
+        if files.create(path, text):
+            made.append(path)
+
     try:
         (root / ANSWERS).mkdir(parents=True, exist_ok=True)
-        more = _NOTEBOOK_LINES if notebooks else ""
-        what = "notebook" if notebooks else "Python file"
-        made = [
-            path
-            for path, text in (
-                (root / README, _README_TEXT.format(what=what, more=more)),
-                *((root / ANSWERS / f"{stem}{_suffix(notebooks)}", "") for stem in registry.stems().values()),
-                # The marker comes last: a folder with it has everything.
-                (root / MARKER, _MARKER_TEXT.format(notebooks="true" if notebooks else "false")),
-            )
-            if (path.parent.name != ANSWERS or answer(root, path.stem) is None)
-            and files.create(path, text or start_of(path.stem, notebook=notebooks))
-        ]
+        what, more = ("notebook", _NOTEBOOK_LINES) if notebooks else ("Python file", "")
+        write(root / README, _README_TEXT.format(what=what, more=more))
+        for id, stem in registry.stems().items():
+            if answer(root, stem) is None:
+                write(root / ANSWERS / f"{stem}{_suffix(notebooks)}", start_of(stem, notebook=notebooks))
+            else:
+                kept.append(id)
+        # The marker comes last: a folder with it has everything.
+        write(root / MARKER, _MARKER_TEXT.format(notebooks="true" if notebooks else "false"))
     except OSError as error:
         raise WorkspaceError(f"{error.filename or root} cannot be written: {error.strerror}") from None
-    written = {path.stem for path in made}
-    return Created(tuple(made), tuple(id for id, stem in registry.stems().items() if stem not in written))
+    return Created(tuple(made), tuple(kept))
 
 
 def start_of(stem: str, *, notebook: bool) -> str:
@@ -134,8 +145,8 @@ def start_of(stem: str, *, notebook: bool) -> str:
     return exercise_notebook(text, stem[:5])
 
 
-def reset(root: Path, stem: str) -> Path | None:
-    """Put a chapter's file back to its beginning and return the backup, or None if nothing had been written in it."""
+def reset(root: Path, stem: str) -> Reset:
+    """Put a chapter's file back to its beginning, after a copy of what was written. Raises `WorkspaceError`."""
     path = answer(root, stem)
     notebook = path.suffix == ".ipynb" if path else config(root).notebooks
     path = path or root / ANSWERS / f"{stem}{_suffix(notebook)}"
@@ -143,12 +154,13 @@ def reset(root: Path, stem: str) -> Path | None:
     try:
         old = path.read_bytes() if path.exists() else None
         if old == fresh:
-            return None
-        backup = _back_up(root, path, old) if old is not None else path
+            return Reset(unchanged=True)
+        path.parent.mkdir(exist_ok=True)
+        backup = None if old is None else _back_up(root, path, old)
         files.replace(path, fresh)
     except OSError as error:
         raise WorkspaceError(f"{error.filename or path} cannot be written: {error.strerror}") from None
-    return backup
+    return Reset(backup=backup)
 
 
 def _back_up(root: Path, path: Path, content: bytes) -> Path:
@@ -169,7 +181,7 @@ def solution_text(stem: str) -> str:
 
 
 def write_solution(root: Path, stem: str) -> Path:
-    """Put the worked solution beside the workspace's answers; a file that is there already stays. Raises `WorkspaceError`."""
+    """Put the worked solution beside the answers; a file that is there already stays. Raises `WorkspaceError`."""
     path = root / SOLUTIONS / f"{stem}.py"
     try:
         path.parent.mkdir(exist_ok=True)

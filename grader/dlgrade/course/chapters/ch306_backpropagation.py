@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from dlreference import activations, mlp
 from dlreference.linear import linear_backward
 
-from dlgrade.course.compare import below, entry, holds, items, numbers, same
+from dlgrade.course.compare import below, describe, entry, holds, items, numbers, same
 from dlgrade.course.kinds import (
     Case,
     GradientCase,
@@ -38,13 +38,13 @@ def draw_params(widths: Sequence[int], rng: Rng) -> dict[str, Array]:
     return params
 
 
-def inputs_and_params(widths: Sequence[int], batch: int, shuffled: bool = False) -> Any:
-    """Draws the arguments (X, params) of a forward pass, the keys in a random order if `shuffled`."""
+def inputs_and_params(widths: Sequence[int], batch: int, *, backwards: bool = False) -> Any:
+    """Draws the arguments (X, params) of a forward pass, the keys from last to first if `backwards`."""
 
     def draw(rng: Rng) -> tuple[Array, dict[str, Array]]:
         params = draw_params(widths, rng)
-        names = [str(name) for name in rng.permutation(list(params))] if shuffled else list(params)
-        return rng.normal(size=(batch, widths[0])), {name: params[name] for name in names}
+        X = rng.normal(size=(batch, widths[0]))
+        return X, dict(reversed(params.items())) if backwards else params
 
     return draw
 
@@ -306,10 +306,16 @@ LAYER_BACKWARD = Exercise(
         "What goes on to the layer below is dz times W, without a transpose.",
     ),
     checks=(
-        numeric("gradient of the weights", 5, "layer_backward", layer_right, LAYERS, pick=1, result="dW"),
-        numeric("gradient of the biases", 3, "layer_backward", layer_right, LAYERS, pick=2, result="db"),
+        numeric("gradient of the weights", 5, "layer_backward", layer_right, LAYERS, pick=1, result="`dW`"),
+        numeric("gradient of the biases", 3, "layer_backward", layer_right, LAYERS, pick=2, result="`db`"),
         numeric(
-            "gradient passed on to the layer below", 4, "layer_backward", layer_right, LAYERS, pick=0, result="da_prev"
+            "gradient passed on to the layer below",
+            4,
+            "layer_backward",
+            layer_right,
+            LAYERS,
+            pick=0,
+            result="`da_prev`",
         ),
         numeric(
             "lists and float32 are accepted, float64 comes back",
@@ -483,7 +489,7 @@ FORWARD = Exercise(
                     inputs_and_params([2] * 12, 3),
                     {"hidden": "tanh"},
                 ),
-                Case("the keys of params in another order", inputs_and_params([3, 3, 3, 3, 3], 4, shuffled=True)),
+                Case("the keys of params from last to first", inputs_and_params([3, 3, 3, 3, 3], 4, backwards=True)),
             ],
             pick=0,
             result="the logits",
@@ -563,7 +569,7 @@ def network(widths: Sequence[int], batch: int, hidden: str) -> Any:
 
 
 def corner(rng: Rng) -> dict[str, Any]:
-    """A net of whole numbers, in which two hidden units are at exactly zero for some samples."""
+    """A net of whole numbers, in which some hidden units are at exactly zero for some samples."""
     inputs = network([2, 4, 3], 3, "relu")(rng)
     inputs["X"] = np.array([[1.0, 2.0], [3.0, -1.0], [2.0, 2.0]])
     inputs["params"]["W1"] = np.array([[2.0, -1.0], [1.0, 1.0], [1.0, -1.0], [-1.0, -2.0]])
@@ -585,38 +591,40 @@ def passed_forward(student: Any, X: Array, params: dict[str, Array], hidden: str
     return logits, cache
 
 
-def passed_backward(student: Any, dout: Array, cache: Any, params: dict[str, Array]) -> tuple[dict[str, Any], Any]:
+def passed_backward(student: Any, dout: Array, cache: Any, wanted: Iterable[str]) -> dict[str, Any]:
+    """The wanted gradients, by the name of what they belong to: "W1", "b1", ..., "X"."""
     answer = student.call("backward", dout, cache)
     with case_of("", student.transcript[-1][0]):
         grads, dX = items(answer, ("grads", "dX"), "the result of backward")
-        for name in params:
-            entry(grads, name, "grads")
-        extra = [repr(name) for name in grads if name not in params]
-        holds(not extra, f"grads should have the keys of params only, but has {', '.join(extra[:6])} too.")
-    return grads, dX
+        holds(type(grads) is dict, f"`grads` should be a dict, but is {describe(grads)}.")
+        return {name: dX if name == "X" else entry(grads, name, "`grads`") for name in wanted}
 
 
 def network_value(student: Any, inputs: dict[str, Any]) -> Any:
     return passed_forward(student, inputs["X"], inputs["params"], inputs["hidden"])[0]
 
 
-def network_grads(student: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    _, cache = passed_forward(student, inputs["X"], inputs["params"], inputs["hidden"])
-    grads, dX = passed_backward(student, inputs["dout"], cache, inputs["params"])
-    return {"X": dX} | {f"params.{name}": grads[name] for name in inputs["params"]}
-
-
-def right_grads(inputs: dict[str, Any]) -> dict[str, Any]:
+def right_grads(inputs: dict[str, Any]) -> dict[str, Array]:
     _, cache = mlp.forward(inputs["X"], inputs["params"], inputs["hidden"])
     grads, dX = mlp.backward(inputs["dout"], cache, inputs["params"])
-    return {"X": dX} | {f"params.{name}": grad for name, grad in grads.items()}
+    return {**grads, "X": dX}
+
+
+def place(name: str) -> str:
+    """Where an array is found among the named inputs of a network."""
+    return name if name == "X" else f"params.{name}"
 
 
 def network_gradient(name: str, points: int, wanted: str, cases: Sequence[GradientCase]) -> Check:
     """A gradient check of those gradients whose kind ("W", "b" or "X") is in `wanted`."""
 
     def reference(inputs: dict[str, Any]) -> dict[str, Any]:
-        return {key: grad for key, grad in right_grads(inputs).items() if key.removeprefix("params.")[0] in wanted}
+        return {place(key): grad for key, grad in right_grads(inputs).items() if key[0] in wanted}
+
+    def grads(student: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        _, cache = passed_forward(student, inputs["X"], inputs["params"], inputs["hidden"])
+        asked = [key for key in (*inputs["params"], "X") if key[0] in wanted]
+        return {place(key): grad for key, grad in passed_backward(student, inputs["dout"], cache, asked).items()}
 
     return gradient(
         name,
@@ -624,9 +632,9 @@ def network_gradient(name: str, points: int, wanted: str, cases: Sequence[Gradie
         ("forward", "backward"),
         cases,
         value=network_value,
-        grads=network_grads,
+        grads=grads,
         reference=reference,
-        names={"X": "dX, the gradient of the inputs,"},
+        names={"X": "`dX`, the gradient of the inputs,"},
     )
 
 
@@ -636,6 +644,7 @@ EVERY_DEPTH = [
     GradientCase("three layers of tanh", network([4, 6, 3, 5], 7, "tanh")),
     GradientCase("five layers of sigmoids", network([3, 5, 4, 6, 2, 4], 8, "sigmoid")),
     GradientCase("five layers of ReLU", network([3, 8, 7, 6, 5, 4], 9, "relu")),
+    GradientCase("entries of dout of very different sizes", uneven),
 ]
 
 ToDz = Callable[[Array, list[Any], int, str], Array]
@@ -721,18 +730,30 @@ def cache_serves(student: Any, rng: Rng) -> None:
     )
     for reason, inputs, kept, dout in rounds:
         with case_of(f"a cache {reason}"):
-            grads, dX = passed_backward(student, dout, kept, inputs["params"])
             right = right_grads({**inputs, "dout": dout})
-            for key, want in right.items():
-                name = key.removeprefix("params.")
-                same(dX if key == "X" else grads[name], want, f"the gradient of {name}")
+            for name, got in passed_backward(student, dout, kept, right).items():
+                same(got, right[name], f"the gradient of {name}")
+
+
+@prop("grads has the keys and the shapes of params", 1, "forward", "backward")
+def keys_and_shapes(student: Any, rng: Rng) -> None:
+    inputs = network([3, 4, 5, 2], 6, "tanh")(rng)
+    _, cache = passed_forward(student, inputs["X"], inputs["params"], "tanh")
+    answer = student.call("backward", inputs["dout"], cache)
+    with case_of("three layers", student.transcript[-1][0]):
+        grads, dX = items(answer, ("grads", "dX"), "the result of backward")
+        for name, param in inputs["params"].items():
+            numbers(entry(grads, name, "`grads`"), param.shape, f"`grads[{name!r}]`")
+        extra = [repr(name) for name in grads if name not in inputs["params"]]
+        holds(not extra, f"`grads` should have the keys of params only, but has {', '.join(extra[:6])} too.")
+        numbers(dX, inputs["X"].shape, "`dX`")
 
 
 @prop("the gradient at the logits is left as it was", 1, "forward", "backward")
 def dout_untouched(student: Any, rng: Rng) -> None:
     inputs = network([3, 4, 2], 5, "relu")(rng)
     _, cache = passed_forward(student, inputs["X"], inputs["params"], "relu")
-    passed_backward(student, inputs["dout"], cache, inputs["params"])
+    student.call("backward", inputs["dout"], cache)
     holds(0 not in student.changed, "backward modified its argument `dout` in place; work on a copy or a new array.")
 
 
@@ -751,7 +772,7 @@ BACKWARD = Exercise(
         "gradients for the dict. After layer 1, da is the gradient of the inputs.",
     ),
     checks=(
-        network_gradient("gradients of the weights, at any depth", 6, "W", EVERY_DEPTH),
+        network_gradient("gradients of the weights, at any depth", 5, "W", EVERY_DEPTH),
         network_gradient("gradients of the biases, at any depth", 4, "b", EVERY_DEPTH),
         network_gradient("gradient of the inputs, at any depth", 4, "X", EVERY_DEPTH),
         network_gradient(
@@ -784,6 +805,7 @@ BACKWARD = Exercise(
             "WbX",
             [GradientCase("entries of dout of very different sizes", uneven)],
         ),
+        keys_and_shapes,
         cache_serves,
         dout_untouched,
     ),
@@ -1170,10 +1192,10 @@ def known_gradient(student: Any, rng: Rng) -> None:
 
 @prop("central, with the given step", 2, "numerical_gradient")
 def central(student: Any, rng: Rng) -> None:
-    x, c, h = rng.normal(size=(2, 3)), rng.normal(size=(2, 3)), 0.125
+    x, c, h = 2 * rng.normal(size=(3, 4)), rng.normal(size=(3, 4)), 0.125
 
     def f(moved: Any) -> float:
-        return float(np.sum(c * np.asarray(moved, dtype=np.float64).reshape(2, 3) ** 3))
+        return float(np.sum(c * np.asarray(moved, dtype=np.float64).reshape(3, 4) ** 3))
 
     # (x + h)^3 - (x - h)^3 = 2h (3 x^2 + h^2): with a large h the formula itself shows, not only its limit.
     answer = student.numerical_gradient(Callback(f, "f"), x, h)
@@ -1389,9 +1411,10 @@ def trained(answer: Any, start: dict[str, Array], steps: int) -> tuple[dict[str,
     """The answer of a training run, as arrays of the right shapes."""
     params, losses = items(answer, ("params", "losses"), "the result of train")
     shaped = {
-        name: numbers(entry(params, name, "the trained parameters"), given.shape, name) for name, given in start.items()
+        name: numbers(entry(params, name, "`params`"), given.shape, f"`params[{name!r}]`")
+        for name, given in start.items()
     }
-    return shaped, numbers(losses, (steps,), "the losses")
+    return shaped, numbers(losses, (steps,), "`losses`")
 
 
 @prop("every sample twice changes nothing", 1, "train")
@@ -1447,13 +1470,9 @@ TRAIN = Exercise(
         "gradient.",
     ),
     checks=(
-        numeric(
-            "one step moves every parameter", 3, "train", train_right, runs(1), pick=0, result="the trained parameters"
-        ),
-        numeric(
-            "five steps follow the gradients", 2, "train", train_right, runs(5), pick=0, result="the trained parameters"
-        ),
-        numeric("the loss before each step", 2, "train", train_right, runs(6), pick=1, result="the losses"),
+        numeric("one step moves every parameter", 3, "train", train_right, runs(1), pick=0, result="`params`"),
+        numeric("five steps follow the gradients", 2, "train", train_right, runs(5), pick=0, result="`params`"),
+        numeric("the loss before each step", 2, "train", train_right, runs(6), pick=1, result="`losses`"),
         doubled,
         falls,
         learns_ring,
@@ -1503,37 +1522,61 @@ TRAIN = Exercise(
 
 # --- picture ---------------------------------------------------------------------------------------------------------
 
-WIDTHS = (2, 24, 24, 3)
-STEPS = 1500
+WIDTHS = (2, 16, 16, 3)
+ARM = 40
+STEPS = 1000
 
 
 def pinwheel(count: int, rng: Rng) -> tuple[Array, Array]:
     """Three bent arms of `count` points each, one class an arm."""
     label = np.repeat(np.arange(3), count)
     radius = np.tile(np.linspace(0.15, 2.0, count), 3)
-    angle = 2 * np.pi * label / 3 + 1.3 * radius + 0.12 * rng.normal(size=3 * count)
+    angle = 2 * np.pi * label / 3 + 2.4 * radius + 0.12 * rng.normal(size=3 * count)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1), label
+
+
+def differences_from_backward(student: Any, params: dict[str, Array], X: Array, y: Array) -> dict[str, float]:
+    """The largest difference between the student's two gradients of a network's loss, for each parameter and X.
+
+    Relative to the largest entry of the gradient. The loss that is differentiated is ours, everything else theirs.
+    """
+    logits, cache = passed_forward(student, X, params, "tanh")
+    _, dout = items(student.output_loss(logits, y, "ce"), ("loss", "dout"), "the result of output_loss")
+    given = {**params, "X": X}
+    errors = {}
+    for name, backward in passed_backward(student, dout, cache, given).items():
+
+        def loss(moved: Any, name: str = name) -> float:
+            inputs = {**given, name: np.asarray(moved, dtype=np.float64)}
+            return mlp.loss_and_gradients(inputs, inputs.pop("X"), y, "tanh", "ce")[0]
+
+        want = given[name].shape
+        slopes = numbers(student.numerical_gradient(Callback(loss, "loss"), given[name]), want, f"the slopes of {name}")
+        gap = np.abs(numbers(backward, want, f"the gradient of {name}") - slopes).max()
+        errors[name] = float(gap / max(np.abs(slopes).max(), 1e-12))
+    return errors
 
 
 def draw_picture(student: Any, figure: Any) -> None:
     """The student's gradients against central differences, the loss as it falls, and what the network has learned."""
     rng = np.random.default_rng(306)
-    X, y = pinwheel(50, rng)
+    X, y = pinwheel(ARM, rng)
     start = mlp.init_mlp(WIDTHS, rng)
-    errors = student.gradient_check(start, X[::10], y[::10], "tanh", "ce")
-    learned, losses = student.train(start, X, y, 0.5, STEPS, hidden="tanh", head="ce")
-    check, curve, regions = figure.subplots(1, 3, width_ratios=(1, 1, 1.1))
+    errors = differences_from_backward(student, start, X[::8], y[::8])
+    learned, losses = student.train(start, X, y, 0.3, STEPS, hidden="tanh", head="ce")
+    check, curve, regions = figure.subplots(1, 3, width_ratios=(0.8, 1, 1.55))
 
     names = list(errors)
     check.axvspan(1e-14, 1e-6, color="C2", alpha=0.12, lw=0)
     check.axvspan(1e-4, 1e1, color="C3", alpha=0.12, lw=0)
-    check.plot([max(float(errors[name]), 1e-14) for name in names], range(len(names)), "o", color="C0")
+    check.plot(np.maximum(list(errors.values()), 1e-14), range(len(names)), "o", color="C0")
     check.set_xscale("log")
     check.set_xlim(1e-14, 1e1)
     check.set_yticks(range(len(names)), names)
     check.invert_yaxis()
     check.set_xlabel("relative difference")
-    check.set_title("Backward against\ncentral differences", fontsize=10)
+    check.set_xticks((1e-12, 1e-8, 1e-4, 1e0))
+    check.set_title("Your backward against\nyour central differences", fontsize=10)
     check.text(1e-10, len(names) - 0.55, "right", color="C2", ha="center", fontsize=8)
     check.text(10**-1.5, len(names) - 0.55, "wrong", color="C3", ha="center", fontsize=8)
     check.set_ylim(len(names) - 0.4, -0.6)
@@ -1541,10 +1584,10 @@ def draw_picture(student: Any, figure: Any) -> None:
     curve.plot(np.arange(len(losses)), losses, color="C0")
     curve.set_yscale("log")
     curve.set_xlabel("step")
-    curve.set_ylabel("mean loss")
-    curve.set_title("Gradient descent\non 150 points", fontsize=10)
+    curve.set_ylabel("mean cross-entropy (nats)")
+    curve.set_title(f"Gradient descent\non {len(X)} points", fontsize=10)
 
-    side = np.linspace(-2.4, 2.4, 121)
+    side = np.linspace(-2.4, 2.4, 241)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     logits = np.asarray(student.call("forward", grid, learned, "tanh", keep=(1,))[0])
     map_of_classes = logits.argmax(axis=1).reshape(len(side), len(side))

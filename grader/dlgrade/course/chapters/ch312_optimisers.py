@@ -7,7 +7,7 @@ in the step (its size, its sign) and hides in parameters of size one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,19 +15,22 @@ import numpy as np
 from dlreference import optim as ref
 
 from dlgrade.course.compare import below, entry, holds, items, numbers, same
-from dlgrade.course.kinds import Case, Rng, case_of, numeric, prop, training
+from dlgrade.course.kinds import Rng, case_of, prop, training
 from dlgrade.course.spec import Chapter, Check, Exercise, Mistake, Picture
 from dlgrade.sandbox.protocol import Callback, Function
 
 Array = np.ndarray[Any, Any]
 Params = dict[str, Any]
+Shapes = Mapping[str, tuple[int, ...]]
 Step = Callable[..., Any]
 
 LR = 0.01
+# Small enough for a report to show all its numbers.
+SMALL: Shapes = {"W": (2, 3), "b": (3,)}
 # All shapes differ, so that nothing can be mixed up unseen; "gain" is a single number.
-NETWORK = {"W1": (3, 2), "b1": (3,), "W2": (2, 3), "b2": (2,), "gain": ()}
+NETWORK: Shapes = {"W1": (3, 2), "b1": (3,), "W2": (2, 3), "b2": (2,), "gain": ()}
 # Two of one shape: whatever they wrongly share broadcasts without an error.
-TWINS = {"left": (4,), "right": (4,)}
+TWINS: Shapes = {"left": (4,), "right": (4,)}
 RULES: dict[str, Step] = {
     "momentum_step": ref.momentum_step,
     "adagrad_step": ref.adagrad_step,
@@ -40,14 +43,14 @@ RULES: dict[str, Step] = {
 # --- walking with an optimiser ---------------------------------------------------------------------------------------
 
 
-def weights(rng: Rng, shapes: dict[str, tuple[int, ...]]) -> Params:
-    return {name: np.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
+def weights(rng: Rng, shapes: Shapes) -> Params:
+    return {name: np.asarray(np.round(rng.normal(size=shape), 2)) for name, shape in shapes.items()}
 
 
-def slopes(rng: Rng, shapes: dict[str, tuple[int, ...]], scale: float = 10.0) -> Params:
+def slopes(rng: Rng, shapes: Shapes, scale: float = 1000.0) -> Params:
     """Gradients of both signs between scale / 2 and 2 scale: at the default scale an epsilon of 1e-8 is not felt."""
     return {
-        name: np.asarray(scale * rng.choice([-1.0, 1.0], size=shape) * rng.uniform(0.5, 2.0, size=shape))
+        name: np.asarray(scale * rng.choice([-1.0, 1.0], size=shape) * np.round(rng.uniform(0.5, 2.0, size=shape), 2))
         for name, shape in shapes.items()
     }
 
@@ -64,20 +67,26 @@ class Walk(msgspec.Struct, frozen=True):
         return {"lr": self.rates[n] if self.rates else LR, **self.options}
 
 
-def walk(rng: Rng, shapes: dict[str, tuple[int, ...]], steps: int = 6, scale: float = 10.0, **options: float) -> Walk:
+def floats(arrays: Params) -> Params:
+    return {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
+
+
+def draw_walk(rng: Rng, shapes: Shapes, steps: int = 6, scale: float = 1000.0, **options: float) -> Walk:
     return Walk(weights(rng, shapes), [slopes(rng, shapes, scale) for _ in range(steps)], options)
 
 
 def take(student: Any, function: str, walk: Walk) -> list[Params]:
     """The change of every parameter in every step, as the student's function makes them."""
-    params, state = walk.params, {}
+    params, state = walk.params, dict[str, Any]()
     changes = []
     for n, grads in enumerate(walk.grads):
         answer = student.call(function, params, grads, state, keep=(1,), **walk.settings(n))
         with case_of("", student.transcript[-1][0]):
             stepped, state = items(answer, ("params", "state"))
             stepped = parameters(stepped, params, f"after step {n + 1}")
-        changes.append({name: stepped[name] - params[name] for name in params})
+        # A wrong step may end at infinity, which is no reason for a warning of ours.
+        with np.errstate(all="ignore"):
+            changes.append({name: stepped[name] - params[name] for name in params})
         params = stepped
     return changes
 
@@ -96,7 +105,7 @@ def parameters(got: Any, like: Params, when: str) -> Params:
 
 
 def right_changes(rule: Step, walk: Walk) -> list[Params]:
-    params, state = walk.params, {}
+    params, state = walk.params, dict[str, Any]()
     changes = []
     for n, grads in enumerate(walk.grads):
         stepped, state = rule(params, grads, state, **walk.settings(n))
@@ -135,6 +144,11 @@ def trajectory(name: str, points: int, function: str, walks: dict[str, Callable[
     return check
 
 
+def assorted(rng: Rng) -> Array:
+    """A gradient with entries of both signs and very different size."""
+    return rng.permutation([10.0, 1e2, 1e3, 1e4, 1e6, 1e8]) * rng.permutation([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0])
+
+
 def constant_gradient(
     name: str, points: int, function: str, length: Callable[[int, Array], Array], **options: float
 ) -> Check:
@@ -142,23 +156,22 @@ def constant_gradient(
 
     @prop(name, points, function)
     def check(student: Any, rng: Rng) -> None:
-        sizes = rng.permutation([10.0, 1e2, 1e3, 1e4, 1e6, 1e8])
-        g = {"w": sizes * rng.permutation([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0])}
-        steps = Walk({"w": rng.normal(size=6)}, [g] * 4, options)
-        want = [{"w": -LR * np.sign(g["w"]) * length(n, np.abs(g["w"]))} for n in range(1, 5)]
-        with case_of("a constant gradient with entries from ten to a hundred million"):
-            # The closed form leaves epsilon out: 1e-8 against the root of a mean square of at least 1.
+        g = assorted(rng)
+        steps = Walk(weights(rng, {"w": (6,)}), [{"w": g}] * 4, options)
+        want = [{"w": -LR * np.sign(g) * length(n, np.abs(g))} for n in range(1, 5)]
+        with case_of("a constant gradient, its entries from ten to a hundred million"):
+            # The closed form leaves epsilon out: 1e-8 against the root of a mean square of at least 25.
             compare(student, take(student, function, steps), want, rtol=1e-6)
 
     return check
 
 
 def tiny(rng: Rng) -> Walk:
-    return walk(rng, NETWORK, 4, scale=1e-6)
+    return draw_walk(rng, SMALL, 4, scale=1e-6)
 
 
 def large_epsilon(rng: Rng) -> Walk:
-    return walk(rng, NETWORK, 4, scale=1.0, eps=0.1)
+    return draw_walk(rng, SMALL, 4, scale=1.0, eps=0.1)
 
 
 def rare(rng: Rng) -> Walk:
@@ -168,47 +181,65 @@ def rare(rng: Rng) -> Walk:
 
 
 def twins(rng: Rng) -> Walk:
-    return walk(rng, TWINS)
+    return draw_walk(rng, TWINS)
 
 
 def other_order(rng: Rng) -> Walk:
     """The gradients come in another order than the parameters."""
-    steps = walk(rng, TWINS)
+    steps = draw_walk(rng, TWINS)
     return Walk(steps.params, [dict(reversed(grads.items())) for grads in steps.grads])
 
 
 def untouched(function: str, points: int = 1) -> Check:
-    """Neither parameters, gradients nor the old state are modified, in the first step and in the second."""
+    """Neither parameters nor gradients nor the old state are modified, in the first step and in the second.
+
+    The state is with the student's process: that it was modified shows when the same step is taken from it again.
+    """
 
     @prop("what is passed in is left as it was", points, function)
     def check(student: Any, rng: Rng) -> None:
-        params, state = weights(rng, NETWORK), {}
+        params, state = weights(rng, NETWORK), dict[str, Any]()
         for which in ("first", "second"):
-            answer = student.call(function, params, slopes(rng, NETWORK), state, keep=(1,), lr=LR)
+            grads = slopes(rng, NETWORK)
+            answer = student.call(function, params, grads, state, keep=(1,), lr=LR)
             if student.changed and student.changed[0] < 3:
                 name = ("params", "grads", "state")[student.changed[0]]
                 holds(False, f"the {which} step modified the {name} that it was given; build new arrays in a new dict.")
-            _, state = items(answer, ("params", "state"))
+            stepped, later = items(answer, ("params", "state"))
+            state = later if which == "first" else state
+        again = student.call(function, params, grads, state, keep=(1,), lr=LR)
+        once = parameters(stepped, params, "after the second step")
+        twice = parameters(items(again, ("params", "state"))[0], params, "after the second step, taken again")
+        with case_of("a second step that is taken twice, with the same arguments"):
+            for name in params:
+                same(twice[name] - params[name], once[name] - params[name], f"the change of {name} the second time")
 
     return check
 
 
 def memory_in_state(function: str, points: int) -> Check:
-    """A step from the same state gives the same answer again, whatever was called in between."""
+    """A step from the same state gives the same answer again, whatever was called in between.
+
+    Whether the answer is right is for other checks to say.
+    """
 
     @prop("all memory is in the state", points, function)
     def check(student: Any, rng: Rng) -> None:
         params = weights(rng, TWINS)
         first, second, other = (slopes(rng, TWINS) for _ in range(3))
         _, state = items(student.call(function, params, first, {}, keep=(1,), lr=LR), ("params", "state"))
-        once = items(student.call(function, params, second, state, keep=(1,), lr=LR), ("params", "state"))
-        student.call(function, params, other, {}, keep=(1,), lr=LR)
-        again = items(student.call(function, params, second, state, keep=(1,), lr=LR), ("params", "state"))
-        want, _ = RULES[function](params, second, RULES[function](params, first, {}, lr=LR)[1], lr=LR)
-        for stepped, what in ((once, "the second step"), (again, "the second step, taken again from the same state")):
-            found = parameters(stepped[0], params, f"after {what}")
+        found = []
+        for what in ("after the second step", "after the second step, taken again from the same state"):
+            answer = student.call(function, params, second, state, keep=(1,), lr=LR)
+            found.append(parameters(items(answer, ("params", "state"))[0], params, what))
+            student.call(function, params, other, {}, keep=(1,), lr=LR)
+        with case_of("a step that is taken twice from the same state, with another training's step in between"):
             for name in params:
-                same(found[name] - params[name], want[name] - params[name], f"the change of {name} in {what}")
+                same(
+                    found[1][name] - params[name],
+                    found[0][name] - params[name],
+                    f"the change of {name} the second time",
+                )
 
     return check
 
@@ -274,12 +305,15 @@ def state_arrays_in_place(rule: Step) -> Step:
 # --- momentum --------------------------------------------------------------------------------------------------------
 
 
-def momentum_with(gather: Callable[..., Any], move: Callable[..., Any]) -> Step:
+def momentum_with(
+    gather: Callable[..., Any] = lambda v, g, lr, mu: mu * v + g,
+    move: Callable[..., Any] = lambda v, old, g, lr, mu: lr * v,
+) -> Step:
     """Momentum with its two lines replaced: v = gather(v, g, lr, momentum), w = w - move(v, old v, g, lr, momentum)."""
 
     def step(params: Params, grads: Params, state: Params, lr: float, momentum: float = 0.9) -> Any:
         old = state.get("v", dict.fromkeys(params, 0.0))
-        g = {name: np.asarray(grads[name], dtype=np.float64) for name in params}
+        g = floats(grads)
         v = {name: gather(old[name], g[name], lr, momentum) for name in params}
         stepped = {name: params[name] - move(v[name], old[name], g[name], lr, momentum) for name in params}
         return stepped, {"v": v}
@@ -287,19 +321,11 @@ def momentum_with(gather: Callable[..., Any], move: Callable[..., Any]) -> Step:
     return step
 
 
-def usual_velocity(v: Any, g: Any, lr: float, momentum: float) -> Any:
-    return momentum * v + g
-
-
-def usual_move(v: Any, old: Any, g: Any, lr: float, momentum: float) -> Any:
-    return lr * v
-
-
 momentum_lr_inside = momentum_with(lambda v, g, lr, mu: mu * v + lr * g, lambda v, old, g, lr, mu: v)
-momentum_averaged = momentum_with(lambda v, g, lr, mu: mu * v + (1 - mu) * g, usual_move)
-momentum_old_velocity = momentum_with(usual_velocity, lambda v, old, g, lr, mu: lr * old)
-momentum_nesterov = momentum_with(usual_velocity, lambda v, old, g, lr, mu: lr * (g + mu * v))
-momentum_fixed = momentum_with(lambda v, g, lr, mu: 0.9 * v + g, usual_move)
+momentum_averaged = momentum_with(lambda v, g, lr, mu: mu * v + (1 - mu) * g)
+momentum_old_velocity = momentum_with(move=lambda v, old, g, lr, mu: lr * old)
+momentum_nesterov = momentum_with(move=lambda v, old, g, lr, mu: lr * (g + mu * v))
+momentum_fixed = momentum_with(lambda v, g, lr, mu: 0.9 * v + g)
 
 
 MOMENTUM = Exercise(
@@ -321,8 +347,9 @@ MOMENTUM = Exercise(
             4,
             "momentum_step",
             {
-                "five parameters of different shapes": lambda rng: walk(rng, NETWORK),
-                "momentum 0.5": lambda rng: walk(rng, NETWORK, momentum=0.5),
+                "a matrix and a vector": lambda rng: draw_walk(rng, SMALL),
+                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 5),
+                "momentum 0.5": lambda rng: draw_walk(rng, SMALL, 4, momentum=0.5),
             },
         ),
         trajectory(
@@ -331,7 +358,7 @@ MOMENTUM = Exercise(
             "momentum_step",
             {
                 "a learning rate that falls to a tenth after three steps": lambda rng: Walk(
-                    weights(rng, NETWORK), [slopes(rng, NETWORK) for _ in range(6)], rates=[0.05] * 3 + [0.005] * 3
+                    weights(rng, SMALL), [slopes(rng, SMALL) for _ in range(6)], rates=[0.05] * 3 + [0.005] * 3
                 )
             },
         ),
@@ -364,11 +391,13 @@ MOMENTUM = Exercise(
         Mistake(
             name="step-uphill",
             advice="The gradient points uphill, so the step is subtracted from the parameter; yours is added.",
-            replaces=everywhere(uphill),
+            # AdamW's decay keeps its sign; its step turns with Adam's, which it calls.
+            replaces={name: uphill(rule) for name, rule in RULES.items() if name != "adamw_step"},
         ),
         Mistake(
             name="gradients-paired-by-position",
-            advice="Take each gradient by the name of its parameter, grads[name]: the two dicts may be in different orders.",
+            advice="Take each gradient by the name of its parameter, grads[name]: the two dicts may be in different "
+            "orders.",
             replaces=everywhere(by_position),
         ),
         Mistake(
@@ -393,7 +422,8 @@ MOMENTUM = Exercise(
         ),
         Mistake(
             name="velocity-averaged",
-            advice="The new gradient enters the velocity with its full weight; a factor 1 - momentum would make it a mean.",
+            advice="The new gradient enters the velocity with its full weight; a factor 1 - momentum would make it a "
+            "mean.",
             replaces={"momentum_step": momentum_averaged},
         ),
         Mistake(
@@ -403,7 +433,8 @@ MOMENTUM = Exercise(
         ),
         Mistake(
             name="nesterov-instead-of-momentum",
-            advice="This is Nesterov's variant, which looks one step ahead; plain momentum subtracts lr times the velocity.",
+            advice="This is Nesterov's variant, which looks one step ahead; plain momentum subtracts lr times the "
+            "velocity.",
             replaces={"momentum_step": momentum_nesterov},
         ),
         Mistake(
@@ -440,7 +471,7 @@ def adagrad_with(
 
     def step(params: Params, grads: Params, state: Params, lr: float, eps: float = 1e-10) -> Any:
         old = state.get("s", {name: np.zeros(np.shape(params[name])) for name in params})
-        g = {name: np.asarray(grads[name], dtype=np.float64) for name in params}
+        g = floats(grads)
         s = {name: gather(old[name], g[name]) for name in params}
         used = old if late else s
         return {name: params[name] - lr * scaled(g[name], used[name], eps) for name in params}, {"s": s}
@@ -466,14 +497,26 @@ def adagrad_mean(params: Params, grads: Params, state: Params, lr: float, eps: f
     return stepped, {"s": s, "t": t}
 
 
+@prop("the n-th step is lr / sqrt(n), whatever the gradient's size", 2, "adagrad_step")
+def falling_steps(student: Any, rng: Rng) -> None:
+    g = assorted(rng)
+    steps = Walk(weights(rng, {"w": (6,)}), [{"w": g}, {"w": g}, {"w": 0 * g}, {"w": g}])
+    want = [{"w": -LR * np.sign(g) * length} for length in (1, 1 / np.sqrt(2), 0, 1 / np.sqrt(3))]
+    with case_of("a constant gradient, its entries from ten to a hundred million, and zero in step 3"):
+        # The closed form leaves epsilon out, 1e-10 against a root of at least 10.
+        compare(student, take(student, "adagrad_step", steps), want, rtol=1e-6)
+
+
 ADAGRAD = Exercise(
     name="adagrad_step",
     title="AdaGrad: a learning rate for every weight",
     functions=("adagrad_step",),
     hints=(
-        "The plan is that of momentum_step: look up the memory, renew it, step, return both. Only the two formulas are new.",
+        "The plan is that of momentum_step: look up the memory, renew it, step, return both. Only the two formulas "
+        "are new.",
         "s has the shape of its parameter. Everything happens entry by entry: no sum over an array anywhere.",
-        "The new s is the old one plus the gradient squared. Divide lr times the gradient by the square root of the new "
+        "The new s is the old one plus the gradient squared. Divide lr times the gradient by the square root of the "
+        "new "
         "s, to which eps is added after the root is taken.",
     ),
     checks=(
@@ -482,16 +525,12 @@ ADAGRAD = Exercise(
             4,
             "adagrad_step",
             {
-                "five parameters of different shapes": lambda rng: walk(rng, NETWORK),
-                "two parameters of one shape": twins,
+                "a matrix and a vector": lambda rng: draw_walk(rng, SMALL),
+                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 5),
+                "two parameters of one shape, the gradients in another order": other_order,
             },
         ),
-        constant_gradient(
-            "steps of lr, lr / sqrt(2), lr / sqrt(3), whatever the gradient's size",
-            2,
-            "adagrad_step",
-            lambda n, g: np.ones_like(g) / np.sqrt(n),
-        ),
+        falling_steps,
         trajectory(
             "epsilon is added outside the root",
             2,
@@ -520,7 +559,8 @@ ADAGRAD = Exercise(
         ),
         Mistake(
             name="adagrad-without-root",
-            advice="Divide by the root of s: g / s has the wrong unit, and large gradients would make the smallest steps.",
+            advice="Divide by the root of s: g / s has the wrong unit, and large gradients would make the smallest "
+            "steps.",
             replaces={"adagrad_step": adagrad_no_root},
         ),
         Mistake(
@@ -531,7 +571,8 @@ ADAGRAD = Exercise(
         ),
         Mistake(
             name="adagrad-one-rate-for-the-array",
-            advice="np.sum or np.mean over the gradient gives one number for the whole array; s has an entry for every weight.",
+            advice="np.sum or np.mean over the gradient gives one number for the whole array; s has an entry for "
+            "every weight.",
             replaces={"adagrad_step": adagrad_whole_array},
             variants=({"adagrad_step": adagrad_mean_of_array},),
         ),
@@ -542,7 +583,8 @@ ADAGRAD = Exercise(
         ),
         Mistake(
             name="adagrad-divides-by-old-sum",
-            advice="Add today's squared gradient to s before you divide by its root: in the first step the old s is zero.",
+            advice="Add today's squared gradient to s before you divide by its root: in the first step the old s is "
+            "zero.",
             replaces={"adagrad_step": adagrad_late},
         ),
     ),
@@ -562,7 +604,7 @@ def rmsprop_with(
 
     def step(params: Params, grads: Params, state: Params, lr: float, rho: float = 0.99, eps: float = 1e-8) -> Any:
         old = state.get("s", {name: np.zeros(np.shape(params[name])) for name in params})
-        g = {name: np.asarray(grads[name], dtype=np.float64) for name in params}
+        g = floats(grads)
         s = {name: gather(old[name], g[name], rho) for name in params}
         used = old if late else s
         return {name: params[name] - lr * scaled(g[name], used[name], eps) for name in params}, {"s": s}
@@ -576,6 +618,7 @@ rmsprop_no_root = rmsprop_with(scaled=without_root)
 rmsprop_swapped = rmsprop_with(lambda s, g, rho: (1 - rho) * s + rho * g**2)
 rmsprop_not_squared = rmsprop_with(lambda s, g, rho: rho * s + (1 - rho) * g)
 rmsprop_sizes = rmsprop_with(lambda s, g, rho: rho * s + (1 - rho) * np.abs(g))
+rmsprop_whole_array = rmsprop_with(lambda s, g, rho: rho * s + (1 - rho) * np.mean(g**2))
 rmsprop_sum = rmsprop_with(lambda s, g, rho: rho * s + g**2)
 rmsprop_adagrad = rmsprop_with(lambda s, g, rho: s + g**2)
 rmsprop_fixed = rmsprop_with(lambda s, g, rho: 0.99 * s + 0.01 * g**2)
@@ -596,7 +639,8 @@ RMSPROP = Exercise(
         "Compare the two formulas for s, here and in AdaGrad. What else is different?",
         "A running mean keeps the share rho of what it was and takes the share 1 - rho of what is new. There is no "
         "step counter here.",
-        "The new s is rho times the old one plus (1 - rho) times the gradient squared; lr times the gradient is divided "
+        "The new s is rho times the old one plus (1 - rho) times the gradient squared; lr times the gradient is "
+        "divided "
         "by the root of the new s plus eps. Before the first step the old s is zero.",
     ),
     checks=(
@@ -605,12 +649,14 @@ RMSPROP = Exercise(
             4,
             "rmsprop_step",
             {
-                "five parameters of different shapes": lambda rng: walk(rng, NETWORK),
-                "rho 0.8, two parameters of one shape": lambda rng: walk(rng, TWINS, rho=0.8),
+                "a matrix and a vector": lambda rng: draw_walk(rng, SMALL),
+                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 5),
+                "two parameters of one shape, the gradients in another order": other_order,
+                "rho 0.8": lambda rng: draw_walk(rng, TWINS, 4, rho=0.8),
             },
         ),
         constant_gradient(
-            "steps from 2 lr down to lr for rho = 0.75, whatever the gradient's size",
+            "the first steps are the longest, whatever the gradient's size",
             3,
             "rmsprop_step",
             lambda n, g: np.ones_like(g) / np.sqrt(1 - 0.75**n),
@@ -655,13 +701,21 @@ RMSPROP = Exercise(
         ),
         Mistake(
             name="rmsprop-gradients-not-squared",
-            advice="s is a running mean of squares, g**2: the gradient itself changes sign, and a negative mean has no root.",
+            advice="s is a running mean of squares, g**2: the gradient itself changes sign, and a negative mean has "
+            "no root.",
             replaces={"rmsprop_step": rmsprop_not_squared},
             variants=({"rmsprop_step": rmsprop_sizes},),
         ),
         Mistake(
+            name="rmsprop-one-mean-for-the-array",
+            advice="The mean runs over the steps, not over the array: every entry of g**2 has its own s, without "
+            "np.mean.",
+            replaces={"rmsprop_step": rmsprop_whole_array},
+        ),
+        Mistake(
             name="rmsprop-sum-instead-of-mean",
-            advice="The new square enters with the weight 1 - rho, and the old mean with rho; without both factors s is "
+            advice="The new square enters with the weight 1 - rho, and the old mean with rho; without both factors s "
+            "is "
             "a sum and grows far beyond the squares that it should average.",
             replaces={"rmsprop_step": rmsprop_sum},
             variants=({"rmsprop_step": rmsprop_adagrad},),
@@ -687,139 +741,121 @@ RMSPROP = Exercise(
 # --- Adam ------------------------------------------------------------------------------------------------------------
 
 
-def usual_adam(m: Any, v: Any, t: int, beta1: float, beta2: float, eps: float) -> Any:
-    return m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)
+class Settings(msgspec.Struct, frozen=True):
+    """What follows the state in the signatures of Adam and AdamW."""
+
+    lr: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
 
 
-def usual_second(v: Any, g: Any, m: Any, beta2: float) -> Any:
-    return beta2 * v + (1 - beta2) * g**2
+def adam_like(body: Callable[[Params, Params, Params, Settings], Any]) -> Step:
+    """A function of (params, grads, state, settings), to be called like adam_step and adamw_step."""
+    return lambda params, grads, state, *a, **k: body(params, grads, state, Settings(*a, **k))
 
 
-def adam_with(move: Callable[..., Any] = usual_adam, second: Callable[..., Any] = usual_second) -> Step:
-    """Adam with a piece replaced: v = second(v, g, new m, beta2), w = w - lr * move(m, v, t, beta1, beta2, eps)."""
+def usual_move(m: Any, v: Any, t: int, o: Settings) -> Any:
+    return m / (1 - o.beta1**t) / (np.sqrt(v / (1 - o.beta2**t)) + o.eps)
 
-    def step(
-        params: Params,
-        grads: Params,
-        state: Params,
-        lr: float,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-    ) -> Any:
+
+def usual_second(v: Any, g: Any, m: Any, o: Settings) -> Any:
+    return o.beta2 * v + (1 - o.beta2) * g**2
+
+
+def adam_with(move: Callable[..., Any] = usual_move, second: Callable[..., Any] = usual_second) -> Step:
+    """Adam with a piece replaced: v = second(v, g, new m, settings), w = w - lr * move(m, v, t, settings)."""
+
+    @adam_like
+    def step(params: Params, grads: Params, state: Params, o: Settings) -> Any:
         zeros = {name: np.zeros(np.shape(params[name])) for name in params}
         t, old_m, old_v = state.get("t", 0) + 1, state.get("m", zeros), state.get("v", zeros)
-        g = {name: np.asarray(grads[name], dtype=np.float64) for name in params}
-        m = {name: beta1 * old_m[name] + (1 - beta1) * g[name] for name in params}
-        v = {name: second(old_v[name], g[name], m[name], beta2) for name in params}
-        stepped = {
-            name: np.asarray(params[name], dtype=np.float64) - lr * move(m[name], v[name], t, beta1, beta2, eps)
-            for name in params
-        }
-        return stepped, {"t": t, "m": m, "v": v}
+        w, g = floats(params), floats(grads)
+        m = {name: o.beta1 * old_m[name] + (1 - o.beta1) * g[name] for name in w}
+        v = {name: second(old_v[name], g[name], m[name], o) for name in w}
+        return {name: w[name] - o.lr * move(m[name], v[name], t, o) for name in w}, {"t": t, "m": m, "v": v}
 
     return step
 
 
-adam_uncorrected = adam_with(lambda m, v, t, b1, b2, eps: m / (np.sqrt(v) + eps))
-adam_only_m_corrected = adam_with(lambda m, v, t, b1, b2, eps: m / (1 - b1**t) / (np.sqrt(v) + eps))
-adam_only_v_corrected = adam_with(lambda m, v, t, b1, b2, eps: m / (np.sqrt(v / (1 - b2**t)) + eps))
-adam_inside = adam_with(lambda m, v, t, b1, b2, eps: m / (1 - b1**t) / np.sqrt(v / (1 - b2**t) + eps))
-adam_epsilon_early = adam_with(lambda m, v, t, b1, b2, eps: m / (1 - b1**t) * np.sqrt(1 - b2**t) / (np.sqrt(v) + eps))
-adam_no_epsilon = adam_with(lambda m, v, t, b1, b2, eps: m / (1 - b1**t) / np.sqrt(v / (1 - b2**t)))
-adam_no_root = adam_with(lambda m, v, t, b1, b2, eps: m / (1 - b1**t) / (v / (1 - b2**t) + eps))
-adam_counter_stuck = adam_with(lambda m, v, t, b1, b2, eps: usual_adam(m, v, 1, b1, b2, eps))
-adam_gradient_not_squared = adam_with(second=lambda v, g, m, b2: b2 * v + (1 - b2) * g)
-adam_sizes = adam_with(second=lambda v, g, m, b2: b2 * v + (1 - b2) * np.abs(g))
-adam_mean_squared = adam_with(second=lambda v, g, m, b2: b2 * v + (1 - b2) * m**2)
-adam_fixed_betas = adam_with(
-    lambda m, v, t, b1, b2, eps: usual_adam(m, v, t, 0.9, 0.999, eps),
-    lambda v, g, m, b2: usual_second(v, g, m, 0.999),
-)
+def uncorrected(m: Any, v: Any, t: int, o: Settings) -> Any:
+    return m / (np.sqrt(v) + o.eps)
 
 
-def adam_counter_from_zero(params: Params, grads: Params, state: Params, *a: Any, **k: Any) -> Any:
-    def late(m: Any, v: Any, t: int, beta1: float, beta2: float, eps: float) -> Any:
-        first, second = np.float64(1 - beta1 ** (t - 1)), np.float64(1 - beta2 ** (t - 1))
-        with np.errstate(all="ignore"):
-            return m / first / (np.sqrt(v / second) + eps)
-
-    return adam_with(late)(params, grads, state, *a, **k)
+def only_m_corrected(m: Any, v: Any, t: int, o: Settings) -> Any:
+    return m / (1 - o.beta1**t) / (np.sqrt(v) + o.eps)
 
 
-def adam_swapped(
-    params: Params,
-    grads: Params,
-    state: Params,
-    lr: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-) -> Any:
-    return ref.adam_step(params, grads, state, lr, beta2, beta1, eps)
+def only_v_corrected(m: Any, v: Any, t: int, o: Settings) -> Any:
+    return m / (np.sqrt(v / (1 - o.beta2**t)) + o.eps)
 
 
-def one_by_one(
-    params: Params, grads: Params, state: Params, lr: float, beta1: float, beta2: float, eps: float, shared: bool
-) -> Any:
-    """Adam in a loop over the parameters, with a counter that runs with the loop, or with shared moments in place."""
-    shape = np.shape(next(iter(params.values())))
-    t = state.get("t", 0) + shared
-    m = state.get("m") or (dict.fromkeys(params, np.zeros(shape)) if shared else dict.fromkeys(params, 0.0))
-    v = state.get("v") or (dict.fromkeys(params, np.zeros(shape)) if shared else dict.fromkeys(params, 0.0))
+def epsilon_inside(m: Any, v: Any, t: int, o: Settings) -> Any:
+    return m / (1 - o.beta1**t) / np.sqrt(v / (1 - o.beta2**t) + o.eps)
+
+
+def epsilon_early(m: Any, v: Any, t: int, o: Settings) -> Any:
+    return m / (1 - o.beta1**t) * np.sqrt(1 - o.beta2**t) / (np.sqrt(v) + o.eps)
+
+
+def no_epsilon(m: Any, v: Any, t: int, o: Settings) -> Any:
+    return m / (1 - o.beta1**t) / np.sqrt(v / (1 - o.beta2**t))
+
+
+def no_root(m: Any, v: Any, t: int, o: Settings) -> Any:
+    return m / (1 - o.beta1**t) / (v / (1 - o.beta2**t) + o.eps)
+
+
+def counter_from_zero(m: Any, v: Any, t: int, o: Settings) -> Any:
+    first, second = np.float64(1 - o.beta1 ** (t - 1)), np.float64(1 - o.beta2 ** (t - 1))
+    return m / first / (np.sqrt(v / second) + o.eps)
+
+
+@adam_like
+def adam_fixed_betas(params: Params, grads: Params, state: Params, o: Settings) -> Any:
+    return ref.adam_step(params, grads, state, o.lr, eps=o.eps)
+
+
+@adam_like
+def adam_swapped_betas(params: Params, grads: Params, state: Params, o: Settings) -> Any:
+    return ref.adam_step(params, grads, state, o.lr, o.beta2, o.beta1, o.eps)
+
+
+@adam_like
+def adam_counter_per_parameter(params: Params, grads: Params, state: Params, o: Settings) -> Any:
+    t, m, v = state.get("t", 0), dict(state.get("m", {})), dict(state.get("v", {}))
     stepped = {}
-    for name in params:
-        g = np.asarray(grads[name], dtype=np.float64)
-        if shared:
-            m[name] *= beta1
-            m[name] += (1 - beta1) * g
-            v[name] *= beta2
-            v[name] += (1 - beta2) * g**2
-        else:
-            t += 1
-            m = {**m, name: beta1 * m[name] + (1 - beta1) * g}
-            v = {**v, name: beta2 * v[name] + (1 - beta2) * g**2}
-        stepped[name] = np.asarray(params[name]) - lr * usual_adam(m[name], v[name], t, beta1, beta2, eps)
+    for name, g in floats(grads).items():
+        t += 1
+        m[name] = o.beta1 * m.get(name, 0.0) + (1 - o.beta1) * g
+        v[name] = o.beta2 * v.get(name, 0.0) + (1 - o.beta2) * g**2
+        stepped[name] = np.asarray(params[name]) - o.lr * usual_move(m[name], v[name], t, o)
     return stepped, {"t": t, "m": m, "v": v}
 
 
-def adam_counter_per_parameter(
-    params: Params,
-    grads: Params,
-    state: Params,
-    lr: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-) -> Any:
-    return one_by_one(params, grads, state, lr, beta1, beta2, eps, shared=False)
+@adam_like
+def adam_shared_moments(params: Params, grads: Params, state: Params, o: Settings) -> Any:
+    shape = np.shape(next(iter(params.values())))
+    m = state.get("m", dict.fromkeys(params, np.zeros(shape)))
+    v = state.get("v", dict.fromkeys(params, np.zeros(shape)))
+    t = state.get("t", 0) + 1
+    stepped = {}
+    for name, g in floats(grads).items():
+        m[name] *= o.beta1
+        m[name] += (1 - o.beta1) * g
+        v[name] *= o.beta2
+        v[name] += (1 - o.beta2) * g**2
+        stepped[name] = np.asarray(params[name]) - o.lr * usual_move(m[name], v[name], t, o)
+    return stepped, {"t": t, "m": m, "v": v}
 
 
-def adam_shared_moments(
-    params: Params,
-    grads: Params,
-    state: Params,
-    lr: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-) -> Any:
-    return one_by_one(params, grads, state, lr, beta1, beta2, eps, shared=True)
-
-
-def adam_stores_corrected(
-    params: Params,
-    grads: Params,
-    state: Params,
-    lr: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-) -> Any:
-    stepped, new = ref.adam_step(params, grads, state, lr, beta1, beta2, eps)
+@adam_like
+def adam_stores_corrected(params: Params, grads: Params, state: Params, o: Settings) -> Any:
+    stepped, new = ref.adam_step(params, grads, state, o.lr, o.beta1, o.beta2, o.eps)
     t = new["t"]
-    m = {name: value / (1 - beta1**t) for name, value in new["m"].items()}
-    return stepped, {"t": t, "m": m, "v": {name: value / (1 - beta2**t) for name, value in new["v"].items()}}
+    m = {name: value / (1 - o.beta1**t) for name, value in new["m"].items()}
+    return stepped, {"t": t, "m": m, "v": {name: value / (1 - o.beta2**t) for name, value in new["v"].items()}}
 
 
 def plain_numbers(rng: Rng) -> Walk:
@@ -853,10 +889,13 @@ ADAM = Exercise(
             "eight steps, several parameters",
             6,
             "adam_step",
-            {"five parameters of different shapes": lambda rng: walk(rng, NETWORK, 8)},
+            {
+                "a matrix and a vector": lambda rng: draw_walk(rng, SMALL, 8),
+                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 5),
+            },
         ),
         constant_gradient(
-            "every step of a constant gradient is lr long, whatever its size",
+            "a constant gradient of any size makes steps of lr",
             5,
             "adam_step",
             lambda n, g: np.ones_like(g),
@@ -875,8 +914,8 @@ ADAM = Exercise(
             3,
             "adam_step",
             {
-                "beta1 0.5 and beta2 0.9": lambda rng: walk(rng, NETWORK, beta1=0.5, beta2=0.9),
-                "beta1 0, which leaves no momentum": lambda rng: walk(rng, NETWORK, 4, beta1=0.0, beta2=0.7),
+                "beta1 0.5 and beta2 0.9": lambda rng: draw_walk(rng, SMALL, beta1=0.5, beta2=0.9),
+                "beta1 0, which leaves no momentum": lambda rng: draw_walk(rng, SMALL, 4, beta1=0.0, beta2=0.7),
             },
         ),
         trajectory(
@@ -892,7 +931,7 @@ ADAM = Exercise(
             {"entries whose gradient is zero always, or most of the time": rare},
         ),
         trajectory(
-            "lists, whole numbers and float32 are accepted, float64 comes back",
+            "lists, whole numbers and float32 are accepted",
             2,
             "adam_step",
             {"parameters and gradients that are not float64": plain_numbers},
@@ -905,25 +944,27 @@ ADAM = Exercise(
             name="no-bias-correction",
             advice="m and v start at zero, so they are too small at first: divide m by 1 - beta1**t and v by "
             "1 - beta2**t, both. Without that the first step is 3.16 times lr.",
-            replaces={"adam_step": adam_uncorrected},
-            variants=({"adam_step": adam_only_m_corrected}, {"adam_step": adam_only_v_corrected}),
+            replaces={"adam_step": adam_with(uncorrected)},
+            variants=({"adam_step": adam_with(only_m_corrected)}, {"adam_step": adam_with(only_v_corrected)}),
         ),
         Mistake(
             name="adam-epsilon-inside-root",
             advice="eps is added to the root, sqrt(v_hat) + eps: inside the root, 1e-8 outweighs the square of every "
             "gradient below 1e-4, and a gradient of 1e-6 moves its weight by a hundredth of lr.",
-            replaces={"adam_step": adam_inside},
+            replaces={"adam_step": adam_with(epsilon_inside)},
         ),
         Mistake(
             name="epsilon-before-bias-correction",
-            advice="Add eps to the root of v_hat, the corrected one. Next to the root of the uncorrected v it counts up "
+            advice="Add eps to the root of v_hat, the corrected one. Next to the root of the uncorrected v it counts "
+            "up "
             "to thirty times as much in the first steps.",
-            replaces={"adam_step": adam_epsilon_early},
+            replaces={"adam_step": adam_with(epsilon_early)},
         ),
         Mistake(
             name="adam-without-epsilon",
-            advice="A weight whose gradient has always been zero has m_hat = 0 and v_hat = 0, and 0 / 0 is nan; eps prevents that.",
-            replaces={"adam_step": adam_no_epsilon},
+            advice="A weight whose gradient has always been zero has m_hat = 0 and v_hat = 0, and 0 / 0 is nan; eps "
+            "prevents that.",
+            replaces={"adam_step": adam_with(no_epsilon)},
         ),
         Mistake(
             name="counter-per-parameter",
@@ -933,29 +974,37 @@ ADAM = Exercise(
         ),
         Mistake(
             name="counter-from-zero",
-            advice="1 - beta**0 is zero, and dividing by it gives nan: t is 1 in the first step, so raise it before you use it.",
-            replaces={"adam_step": adam_counter_from_zero},
+            advice="1 - beta**0 is zero, and dividing by it gives nan: t is 1 in the first step, so raise it before "
+            "you use it.",
+            replaces={"adam_step": adam_with(counter_from_zero)},
         ),
         Mistake(
             name="counter-stuck-at-one",
             advice="t is 1 in every step: keep it in the state, and raise the one that comes from there.",
-            replaces={"adam_step": adam_counter_stuck},
+            replaces={"adam_step": adam_with(lambda m, v, t, o: usual_move(m, v, 1, o))},
         ),
         Mistake(
             name="second-moment-not-squared",
-            advice="v is a running mean of squares, g**2: the gradient itself changes sign, and a negative mean has no root.",
-            replaces={"adam_step": adam_gradient_not_squared},
-            variants=({"adam_step": adam_sizes},),
+            advice="v is a running mean of squares, g**2: the gradient itself changes sign, and a negative mean has "
+            "no root.",
+            replaces={"adam_step": adam_with(second=lambda v, g, m, o: o.beta2 * v + (1 - o.beta2) * g)},
+            variants=({"adam_step": adam_with(second=lambda v, g, m, o: o.beta2 * v + (1 - o.beta2) * np.abs(g))},),
+        ),
+        Mistake(
+            name="adam-one-mean-for-the-array",
+            advice="m and v are means over the steps, entry by entry; np.mean over g or g**2 gives one number for the "
+            "whole array.",
+            replaces={"adam_step": adam_with(second=lambda v, g, m, o: o.beta2 * v + (1 - o.beta2) * np.mean(g**2))},
         ),
         Mistake(
             name="square-of-the-mean",
             advice="v is the mean of squared gradients, not of the squared mean: put g**2 into it, not m**2.",
-            replaces={"adam_step": adam_mean_squared},
+            replaces={"adam_step": adam_with(second=lambda v, g, m, o: o.beta2 * v + (1 - o.beta2) * m**2)},
         ),
         Mistake(
             name="betas-swapped",
             advice="beta1, the shorter memory, belongs to the mean m; beta2 to the squares v. Yours are swapped.",
-            replaces={"adam_step": adam_swapped},
+            replaces={"adam_step": adam_swapped_betas},
         ),
         Mistake(
             name="betas-ignored",
@@ -964,12 +1013,14 @@ ADAM = Exercise(
         ),
         Mistake(
             name="adam-without-root",
-            advice="Divide by the root of v_hat: only the root has the unit of the gradient, and makes its scale cancel.",
-            replaces={"adam_step": adam_no_root},
+            advice="Divide by the root of v_hat: only the root has the unit of the gradient, and makes its scale "
+            "cancel.",
+            replaces={"adam_step": adam_with(no_root)},
         ),
         Mistake(
             name="corrected-moments-stored",
-            advice="m_hat and v_hat are for this step only. Keep the uncorrected m and v in the state, or the next step "
+            advice="m_hat and v_hat are for this step only. Keep the uncorrected m and v in the state, or the next "
+            "step "
             "corrects them a second time.",
             replaces={"adam_step": adam_stores_corrected},
         ),
@@ -992,20 +1043,12 @@ def adamw_with(
 ) -> Step:
     """AdamW with another share of the weights taken off; `late` takes it off the weights after Adam's step."""
 
-    def step(
-        params: Params,
-        grads: Params,
-        state: Params,
-        lr: float,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-    ) -> Any:
-        stepped, state = ref.adam_step(params, grads, state, lr, beta1, beta2, eps)
+    @adam_like
+    def step(params: Params, grads: Params, state: Params, o: Settings) -> Any:
+        stepped, state = ref.adam_step(params, grads, state, o.lr, o.beta1, o.beta2, o.eps)
         old = stepped if late else params
-        lost = {name: share(lr, weight_decay) * np.asarray(old[name]) * decays(stepped[name]) for name in params}
-        return {name: stepped[name] - lost[name] for name in params}, state
+        lost = {name: share(o.lr, o.weight_decay) * np.asarray(old[name]) for name in params if decays(stepped[name])}
+        return {name: w - lost.get(name, 0.0) for name, w in stepped.items()}, state
 
     return step
 
@@ -1019,41 +1062,28 @@ adamw_no_decay = adamw_with(lambda lr, decay: 0.0)
 adamw_matrices_only = adamw_with(decays=lambda w: w.ndim > 1)
 
 
-def adamw_l2(
-    params: Params,
-    grads: Params,
-    state: Params,
-    lr: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 0.01,
-) -> Any:
-    return ref.adam_step(params, grads, state, lr, beta1, beta2, eps, weight_decay)
+@adam_like
+def adamw_l2(params: Params, grads: Params, state: Params, o: Settings) -> Any:
+    return ref.adam_step(params, grads, state, o.lr, o.beta1, o.beta2, o.eps, o.weight_decay)
 
 
-def adamw_decay_scaled(
-    params: Params,
-    grads: Params,
-    state: Params,
-    lr: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 0.01,
-) -> Any:
-    stepped, state = ref.adam_step(params, grads, state, lr, beta1, beta2, eps)
-    correction = 1 - beta2 ** state["t"]
-    return {
-        name: w - lr * weight_decay * np.asarray(params[name]) / (np.sqrt(state["v"][name] / correction) + eps)
-        for name, w in stepped.items()
-    }, state
+@adam_like
+def adamw_decay_scaled(params: Params, grads: Params, state: Params, o: Settings) -> Any:
+    stepped, state = ref.adam_step(params, grads, state, o.lr, o.beta1, o.beta2, o.eps)
+    correction = 1 - o.beta2 ** state["t"]
+    root = {name: np.sqrt(v / correction) + o.eps for name, v in state["v"].items()}
+    share = o.lr * o.weight_decay
+    return {name: w - share * np.asarray(params[name]) / root[name] for name, w in stepped.items()}, state
 
 
-@prop("without a gradient, every weight shrinks by the share lr * weight_decay", 3, "adamw_step")
+# Gradients small enough for an L2 penalty to be felt next to them.
+MODEST = 30.0
+
+
+@prop("without a gradient only the decay is left", 3, "adamw_step")
 def pure_decay(student: Any, rng: Rng) -> None:
-    params = weights(rng, NETWORK)
-    grads = {name: np.zeros(shape) for name, shape in NETWORK.items()}
+    params = weights(rng, SMALL)
+    grads = {name: np.zeros(shape) for name, shape in SMALL.items()}
     steps = Walk(params, [grads] * 3, {"weight_decay": 0.4}, rates=[0.5] * 3)
     kept = 1 - 0.5 * 0.4
     want = [{name: -0.2 * kept**n * params[name] for name in params} for n in range(3)]
@@ -1061,10 +1091,10 @@ def pure_decay(student: Any, rng: Rng) -> None:
         compare(student, take(student, "adamw_step", steps), want)
 
 
-@prop("the decay is decoupled: the gradient's size does not matter to it", 4, "adamw_step")
+@prop("the decay does not depend on the gradient's size", 4, "adamw_step")
 def decoupled(student: Any, rng: Rng) -> None:
-    w = rng.normal(size=4) + np.array([2.0, -2.0, 2.0, -2.0])
-    g = slopes(rng, {"g": (4,)})["g"]
+    w = rng.normal(size=(2, 2)) + np.array([[2.0, -2.0], [-2.0, 2.0]])
+    g = slopes(rng, {"g": (2, 2)}, MODEST)["g"]
     steps = Walk({"gentle": w, "steep": w}, [{"gentle": g, "steep": 1e6 * g}] * 2, {"weight_decay": 0.3})
     adams = right_changes(ref.adam_step, Walk(steps.params, steps.grads))
     with case_of("two parameters with the same weights, one with gradients a million times larger"):
@@ -1092,9 +1122,13 @@ ADAMW = Exercise(
             4,
             "adamw_step",
             {
-                "five parameters of different shapes": lambda rng: walk(rng, NETWORK),
-                "weight decay 0.2, other betas": lambda rng: walk(
-                    rng, NETWORK, beta1=0.6, beta2=0.95, weight_decay=0.2
+                "a matrix and a vector": lambda rng: draw_walk(rng, SMALL, scale=MODEST),
+                "five parameters of different shapes, one a single number": lambda rng: draw_walk(
+                    rng, NETWORK, 5, scale=MODEST
+                ),
+                "two parameters of one shape, the gradients in another order": other_order,
+                "weight decay 0.2, other betas": lambda rng: draw_walk(
+                    rng, SMALL, 4, scale=MODEST, beta1=0.6, beta2=0.95, weight_decay=0.2
                 ),
             },
         ),
@@ -1104,20 +1138,22 @@ ADAMW = Exercise(
             "without decay it is Adam",
             2,
             "adamw_step",
-            {"a weight decay of zero": lambda rng: walk(rng, NETWORK, weight_decay=0.0)},
+            {"a weight decay of zero": lambda rng: draw_walk(rng, SMALL, scale=MODEST, weight_decay=0.0)},
         ),
         untouched("adamw_step"),
     ),
     mistakes=(
         Mistake(
             name="l2-instead-of-decay",
-            advice="weight_decay * w was added to the gradient: that is Adam with an L2 penalty. It enters m and v and is "
+            advice="weight_decay * w was added to the gradient: that is Adam with an L2 penalty. It enters m and v "
+            "and is "
             "divided by sqrt(v_hat); take lr * weight_decay * w off the weights instead.",
             replaces={"adamw_step": adamw_l2},
         ),
         Mistake(
             name="decay-divided-by-root",
-            advice="The decay is divided by sqrt(v_hat) like the gradient, so weights with large gradients hardly decay; "
+            advice="The decay is divided by sqrt(v_hat) like the gradient, so weights with large gradients hardly "
+            "decay; "
             "it must stand outside that fraction.",
             replaces={"adamw_step": adamw_decay_scaled},
         ),
@@ -1138,7 +1174,8 @@ ADAMW = Exercise(
         ),
         Mistake(
             name="decay-after-the-step",
-            advice="The decay is a share of the old weights, those before Adam's step; yours is taken off the new ones.",
+            advice="The decay is a share of the old weights, those before Adam's step; yours is taken off the new "
+            "ones.",
             replaces={"adamw_step": adamw_late},
         ),
         Mistake(
@@ -1205,22 +1242,21 @@ def whole_history(student: Any, rng: Rng) -> None:
         history_of(student, bowl(rng, 1), [3], 3, lr=0.3)
 
 
-@prop("no step at all", 1, "minimize")
-def no_step(student: Any, rng: Rng) -> None:
-    start = rng.normal(size=2)
-    history = student.minimize(
-        Callback(ref.momentum_step, "step"), Callback(bowl(rng, 2).grad, "grad"), start, 0, lr=0.1
-    )
-    with case_of("n_steps = 0", student.transcript[-1][0]):
-        same(history, start[None, :], "the history")
+@prop("no step at all, and a single one", 1, "minimize")
+def few_steps(student: Any, rng: Rng) -> None:
+    start, well = rng.normal(size=2), bowl(rng, 2)
+    step, grad = Callback(ref.momentum_step, "step"), Callback(well.grad, "grad")
+    histories = [student.minimize(step, grad, start, n, lr=0.1) for n in (0, 1)]
+    after = start - 0.1 * Bowl(well.a, well.c).grad(start)
+    for n, want in enumerate(([start], [start, after])):
+        with case_of(f"n_steps = {n}", student.transcript[n][0]):
+            same(histories[n], np.array(want), "the history")
 
 
 @prop("the start is left as it was", 1, "minimize")
 def start_untouched(student: Any, rng: Rng) -> None:
-    def step(params: Params, grads: Params, state: Params, lr: float) -> Any:
-        return {name: params[name] - lr * grads[name] for name in params}, state
-
-    student.minimize(Callback(step, "step"), Callback(bowl(rng, 2).grad, "grad"), rng.normal(size=2), 2, lr=0.1)
+    step, grad = Callback(ref.sgd_step, "step"), Callback(bowl(rng, 2).grad, "grad")
+    student.minimize(step, grad, rng.normal(size=2), 2, lr=0.1)
     holds(2 not in student.changed, "minimize modified the start that it was given; make every point a new array.")
 
 
@@ -1242,6 +1278,10 @@ def down_the_valley(function: str, lr: float, threshold: float) -> Check:
         got = student.minimize(Function(function), Function("rosenbrock_grad"), start, STEPS, lr=lr)
         with case_of("", student.transcript[-1][0]):
             history = numbers(got, (STEPS + 1, 2), "the history")
+            holds(
+                np.allclose(history[0], start),
+                "the first row of the history is not the start. Does your step write into the point that it is given?",
+            )
             first = ref.minimize(RULES[function], ref.rosenbrock_grad, start, 10, lr=lr)
             same(history[:11], first, "the history of the first ten steps")
             with np.errstate(all="ignore"):
@@ -1301,7 +1341,7 @@ MINIMIZE = Exercise(
     ),
     checks=(
         whole_history,
-        no_step,
+        few_steps,
         start_untouched,
         down_the_valley("momentum_step", 0.001, 1e-5),
         down_the_valley("rmsprop_step", 0.005, 0.05),
@@ -1310,7 +1350,8 @@ MINIMIZE = Exercise(
     mistakes=(
         Mistake(
             name="state-not-handed-on",
-            advice="Every step got an empty state, so the optimiser never remembers anything: hand on what the last step returned.",
+            advice="Every step got an empty state, so the optimiser never remembers anything: hand on what the last "
+            "step returned.",
             replaces={"minimize": fresh_state},
         ),
         Mistake(
@@ -1325,7 +1366,8 @@ MINIMIZE = Exercise(
         ),
         Mistake(
             name="last-point-left-out",
-            advice="The point after the last step is missing: put a point into the history after the step that leads to it.",
+            advice="The point after the last step is missing: put a point into the history after the step that leads "
+            "to it.",
             replaces={"minimize": end_left_out},
         ),
         Mistake(
@@ -1358,12 +1400,9 @@ def right_sweep(step: Any, loss: Any, grad: Any, start: Any, n_steps: int, lrs: 
 
 def swept(student: Any, bowl: Bowl, loss: Callable[[Any], float], start: Any, steps: int, lrs: list[float]) -> None:
     """Best rate and losses are right, with plain gradient descent for a step."""
-
-    def step(params: Params, grads: Params, state: Params, lr: float) -> Any:
-        return ref.sgd_step(params, grads, state, lr)
-
-    want = right_sweep(step, loss, bowl.grad, start, steps, lrs)
-    got = student.sweep(Callback(step, "step"), Callback(loss, "loss"), Callback(bowl.grad, "grad"), start, steps, lrs)
+    want = right_sweep(ref.sgd_step, loss, bowl.grad, start, steps, lrs)
+    given = (Callback(ref.sgd_step, "step"), Callback(loss, "loss"), Callback(bowl.grad, "grad"))
+    got = student.sweep(*given, start, steps, lrs)
     with case_of("", student.transcript[-1][0]):
         best, losses = items(got, ("best", "losses"))
         same(losses, np.array(want[1]), "the list of losses")
@@ -1442,6 +1481,11 @@ def sweep_with(
     return wrong
 
 
+def sweep_nan_reported(step: Any, loss: Any, grad: Any, start: Any, n_steps: int, lrs: Any) -> Any:
+    best, _ = right_sweep(step, loss, grad, start, n_steps, lrs)
+    return best, sweep_nan(step, loss, grad, start, n_steps, lrs)[1]
+
+
 def first_best(losses: list[float]) -> int:
     return int(np.argmin(losses))
 
@@ -1500,10 +1544,18 @@ SWEEP = Exercise(
     mistakes=(
         Mistake(
             name="nan-wins",
-            advice="nan is neither smaller nor larger than anything, and np.argmin takes it for the minimum: give every "
+            advice="nan is neither smaller nor larger than anything, and np.argmin takes it for the minimum: give "
+            "every "
             "run whose loss is not finite the loss np.inf.",
             replaces={"sweep": sweep_nan},
             variants=({"sweep": sweep_nan_by_min}, {"sweep": sweep_nan_only}),
+        ),
+        Mistake(
+            name="diverged-loss-left-as-it-is",
+            advice="The right rate wins, but the list still holds nan or an infinity of the wrong sign: a diverged "
+            "run has "
+            "the loss np.inf there as well.",
+            replaces={"sweep": sweep_nan_reported},
         ),
         Mistake(
             name="diverged-counted-as-zero",
@@ -1540,44 +1592,46 @@ SWEEP = Exercise(
 
 # --- the picture -----------------------------------------------------------------------------------------------------
 
-# The best rates of the grid 1, 2, 5, 10, ... in the sweep that the chapter's text reports.
+# Name, function, rate, colour, and the width of its way: the ways lie on each other, so the first are drawn widest.
+# The rates of momentum, RMSProp and Adam are the best of 1, 2, 5, 10, ... times a power of ten for the noisy runs.
 RUNS = (
-    ("momentum", "momentum_step", 0.001, "-"),
-    ("RMSProp", "rmsprop_step", 0.005, "-"),
-    ("Adam", "adam_step", 0.02, "-"),
-    ("AdaGrad", "adagrad_step", 2.0, "-"),
-    ("Adam", "adam_step", 0.001, "--"),
+    ("AdaGrad", "adagrad_step", 0.5, "C3", 6.0),
+    ("RMSProp", "rmsprop_step", 0.005, "C1", 4.5),
+    ("Adam", "adam_step", 0.02, "C2", 3.0),
+    ("momentum", "momentum_step", 0.001, "C0", 1.2),
 )
+SLOW_ADAM = ("adam_step", 0.001)
+MARKED_STEP = 500
 
 
 def draw_picture(student: Any, figure: Any) -> None:
     """Ways down the valley by the student's optimisers, and their losses when every gradient is noisy."""
     left, right = figure.subplots(1, 2)
-    start = np.array([-1.5, 2.0])
+    start, exact = np.array([-1.5, 2.0]), Function("rosenbrock_grad")
+
+    def way(function: str, lr: float, gradient: Any) -> Array:
+        history = student.minimize(Function(function), gradient, start, STEPS, lr=lr)
+        return numbers(history, (STEPS + 1, 2), "the history")
+
+    def noisy_loss(function: str, lr: float) -> Array:
+        noisy = student.call("noisy", exact, 0.3, np.random.default_rng(312), keep=True)
+        return heights(way(function, lr, noisy))
+
     x, y = np.meshgrid(np.linspace(-2.1, 1.7, 240), np.linspace(-0.9, 3.3, 240))
-    levels = 10.0 ** np.arange(-1, 4, 0.5)
-    z = heights(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(x.shape)
-    left.contour(x, y, z, levels=levels, colors="0.8", linewidths=0.7)
-    for i, (name, function, lr, style) in enumerate(RUNS):
-        label, color = f"{name}, lr = {lr:g}", "C2" if style == "--" else f"C{i}"
-        runs = {}
-        for kind in ("exact", "noisy"):
-            gradient = Function("rosenbrock_grad")
-            if kind == "noisy":
-                rng = np.random.default_rng(312)
-                gradient = student.call("noisy", gradient, 0.3, rng, keep=True)
-            history = student.minimize(Function(function), gradient, start, STEPS, lr=lr)
-            runs[kind] = numbers(history, (STEPS + 1, 2), "the history")
-        left.plot(*runs["exact"].T, style, color=color, lw=1.2, label=label)
-        right.semilogy(heights(runs["noisy"]), style, color=color, lw=0.9, label=label)
-    left.plot(*start, "ko", ms=5)
-    left.annotate("start", start, (6, 4), textcoords="offset points", fontsize=8)
-    left.plot(1, 1, "k*", ms=10)
-    left.annotate("minimum", (1, 1), (6, -10), textcoords="offset points", fontsize=8)
-    left.set(
-        xlabel="x", ylabel="y", xlim=(-2.1, 1.7), ylim=(-0.9, 3.3), title="Exact gradients: 2,000 steps down the valley"
-    )
-    right.set(xlabel="step", ylabel="loss f(x, y)", title="Noise of 0.3 on every gradient: loss")
+    z = np.log10(heights(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(x.shape) + 1e-3)
+    left.contourf(x, y, z, levels=np.arange(-3, 4.1, 0.5), cmap="Greys", alpha=0.45)
+    for name, function, lr, color, width in RUNS:
+        path = way(function, lr, exact)
+        left.plot(*path.T, color=color, lw=width, solid_joinstyle="round")
+        left.plot(*path[MARKED_STEP], "o", color=color, ms=9, mec="k", zorder=5)
+        right.semilogy(noisy_loss(function, lr), color=color, lw=1, label=f"{name}, lr = {lr:g}")
+    right.semilogy(noisy_loss(*SLOW_ADAM), "--", color="C2", lw=1, label=f"Adam, lr = {SLOW_ADAM[1]:g}")
+    left.plot([], [], "o", color="w", ms=9, mec="k", label=f"after {MARKED_STEP} steps")
+    left.plot(*start, "ks", ms=6, label="start", zorder=6)
+    left.plot(1, 1, "k*", ms=12, label="minimum", zorder=6)
+    left.set(xlabel="x", ylabel="y", xlim=(-2.1, 1.7), ylim=(-0.9, 3.3), title="Exact gradients: the ways taken")
+    left.legend(fontsize=8, loc="upper center")
+    right.set(xlabel="step", ylabel="loss f(x, y)", title="Noise of 0.3 on every gradient: the losses")
     right.legend(frameon=False, fontsize=8, loc="lower left")
 
 

@@ -1,0 +1,1 @@
+"""`pytest --dlgrade ch305`: every hidden check as a test item."""

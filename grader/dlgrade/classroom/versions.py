@@ -1,0 +1,76 @@
+"""What determines a score besides the submission and the seed, as one hash: when it changes, a regrade is due.
+
+It covers the source of the chapter, of its solution (from which mistakes are built) and of every module of this program
+and of the reference that the grader or the chapter imports, directly or not; writers and commands are not among them.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+from dlgrade import __version__
+from dlgrade.course import registry
+
+_ROOTS = ("dlgrade.grading.grader", "dlgrade.grading.submissions", "dlgrade.sandbox.nursery")
+_PACKAGES = ("dlgrade", "dlreference")
+
+
+@cache
+def checks_version(chapter_id: str) -> str:
+    """Sixteen hexadecimal digits; the same on every machine that has the same sources."""
+    chapter = registry.chapter(chapter_id)
+    digest = hashlib.blake2b(__version__.encode(), digest_size=8)
+    for name in sorted(_closure((*_ROOTS, f"dlgrade.course.chapters.{chapter.stem}"))):
+        _add(digest, name, _source(name))
+    _add(digest, "solution", registry.solution_file(chapter).read_text(encoding="utf-8"))
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib.blake2b, name: str, text: str) -> None:
+    data = text.encode()
+    digest.update(f"{name} {len(data)}\n".encode())
+    digest.update(data)
+
+
+def _closure(names: tuple[str, ...]) -> set[str]:
+    """The modules of ours that these import, with themselves."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _imports(name)
+    return found
+
+
+@cache
+def _file(name: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.origin) if spec and spec.origin else None
+
+
+@cache
+def _source(name: str) -> str:
+    path = _file(name)
+    assert path is not None
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def _imports(name: str) -> tuple[str, ...]:
+    """Modules of ours that a module names in its imports, wherever they stand in it."""
+    named: list[str] = []
+    for node in ast.walk(ast.parse(_source(name))):
+        if isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            named += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(n for n in named if n.split(".")[0] in _PACKAGES and _file(n) is not None)

@@ -1,0 +1,54 @@
+"""`dlgrade watch`: check on every save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlgrade.cli.complete import complete_chapter
+from dlgrade.cli.errors import InputError
+
+
+@click.command("watch")
+@click.argument("chapter", required=False, shell_complete=complete_chapter, metavar="[CHAPTER]")
+@click.option(
+    "--poll", is_flag=True, help="Look at the files now and then instead of waiting for the system's reports."
+)
+@click.option("--sandbox", type=click.Choice(["auto", "strict", "off"]), default="auto", show_default=True)
+def command(chapter: str | None, poll: bool, sandbox: Any) -> int:
+    """Check whenever you save, and show what changed. CHAPTER is the one you are at unless you name it.
+
+    Keys: h hint, n next chapter, l list, p picture, a check everything, q quit. Saving another chapter's file goes there.
+    """
+    return run(chapter, None, poll, sandbox)
+
+
+def run(name: str | None, file: Path | None, poll: bool, sandbox: Any) -> int:
+    """Watch one file outside of any workspace, or a workspace."""
+    from dlgrade.cli.here import position_in, root_here, settings
+    from dlgrade.cli.targets import find, named_chapter
+    from dlgrade.course import registry
+    from dlgrade.selfstudy.watch import Watch
+    from dlgrade.selfstudy.workspace import answer
+
+    if file is not None:
+        if name is None:
+            raise InputError("name the chapter that the file answers")
+        chapter = named_chapter(name)
+        path = find(chapter, file)
+        Watch(None, lambda: {chapter.id: path}, chapter.id, sandbox=sandbox, poll=poll).run()
+        return 0
+    root = root_here()
+
+    def files() -> dict[str, Path]:
+        found = {id: answer(root, stem) for id, stem in registry.stems().items()}
+        return {id: path for id, path in found.items() if path is not None}
+
+    there = files()
+    current = named_chapter(name).id if name else position_in(root).current or next(iter(there), None)
+    if current not in there:
+        raise InputError(f"there is no file for {current or 'any chapter'} here: `dlgrade init` puts it back")
+    Watch(root, files, current, sandbox=sandbox, poll=poll or settings(root).poll).run()
+    return 0
