@@ -1,9 +1,9 @@
 """Chapter 300: Deep Learning: The Two-Spiral Problem
 
 Two spirals of points wind around each other, and the task is to tell which one a new point belongs to. No straight line
-can: the best that a linear model does here is a guess. Your network of chapter 334 will get more than 97 % of new points
-right. (Networks are not the only way. Five nearest neighbours get 99 %, and so will one feature that you find by hand
-below. But nobody finds such a feature for a photograph or a sentence, and there a network learns it.)
+can: the best that a linear model does here is a guess. Your network of chapter 334 will get more than 97 % of new
+points right. (Networks are not the only way. Five nearest neighbours get 99 %, and so will one feature that you find by
+hand below. But nobody finds such a feature for a photograph or a sentence, and there a network learns it.)
 
 The chapter has two halves. The first eight functions try out what the course takes for granted, one topic each. If one
 of them gives you trouble, its report names the chapters to revise before you go on. The other eight make the data, find
@@ -137,8 +137,8 @@ def mean_and_variance(values, probs):
 
     E[V] = sum_k probs[k] values[k]            Var[V] = E[(V - E[V])^2]
 
-    Use this form of the variance. E[V^2] - E[V]^2 is the same on paper, but for values around a million it subtracts two
-    huge numbers, and the digits that mattered are gone.
+    Use this form of the variance. E[V^2] - E[V]^2 is the same on paper, but for values around a million it subtracts
+    two huge numbers, and the digits that mattered are gone.
 
     values, probs: both (K,); the probabilities sum to 1.
     Returns (mean, variance): two numbers.
@@ -308,9 +308,9 @@ def polar_feature(X):
 def arm_density(X, arm, noise, m=1000):
     """How dense the points of one arm lie around given places: the probability density of a noisy point of that arm.
 
-    A point of the arm is a point of its curve plus normal noise. If its theta were known to be theta_i, its density would
-    be that of the normal distribution in the plane around c_i = spiral_curve(theta_i, arm). As theta is not known,
-    average over it, with m midpoints:
+    A point of the arm is a point of its curve plus normal noise. If its theta were known to be theta_i, its density
+    would be that of the normal distribution in the plane around c_i = spiral_curve(theta_i, arm). As theta is not
+    known, average over it, with m midpoints:
 
         theta_i    = (i + 1/2) * THETA_MAX / m                          for i = 0, ..., m - 1
         density(x) = (1/m) sum_i exp(-|x - c_i|^2 / (2 noise^2)) / (2 pi noise^2)
@@ -335,8 +335,8 @@ def arm_density(X, arm, noise, m=1000):
 def bayes_accuracy(X, noise):
     """The best accuracy that anybody can have on the two spirals, whatever model they use: estimated on drawn points.
 
-    Where both arms are possible, even the best guess is wrong at times. Both arms have equally many points, so at a place
-    x the probability of arm 1 is, by Bayes' rule,
+    Where both arms are possible, even the best guess is wrong at times. Both arms have equally many points, so at a
+    place x the probability of arm 1 is, by Bayes' rule,
 
         P1 = density_1(x) / (density_0(x) + density_1(x))
 
@@ -349,8 +349,8 @@ def bayes_accuracy(X, noise):
     Returns a number.
 
     Example: bayes_accuracy([[0.0, 0.0]], 0.03) gives 0.5, as the centre is as far from one arm as from the other. With
-             the points of make_spirals(2000, noise, rng) it gives about 0.9998 for noise 0.03, 0.995 for 0.04, and 0.946
-             for 0.06: nobody keeps a promise of 97 % there.
+             the points of make_spirals(2000, noise, rng) it gives about 0.9998 for noise 0.03, 0.995 for 0.04, and
+             0.946 for 0.06: nobody keeps a promise of 97 % there.
     """
     ### BEGIN SOLUTION
     density_0 = arm_density(X, 0, noise)
@@ -366,9 +366,9 @@ def bayes_accuracy(X, noise):
 def stratified_folds(y, k, rng):
     """Split a data set into k folds, each of which is held out once. Every fold holds its fair share of every class.
 
-    Take the classes one by one, in ascending order. Shuffle the indices of the class, with one rng.permutation, and deal
-    them out to the folds like cards: the first to fold 0, the next to fold 1, ..., then to fold 0 again. So two folds
-    differ by one at most in how many they have of a class.
+    Take the classes one by one, in ascending order. Shuffle the indices of the class, with one rng.permutation, and
+    deal them out to the folds like cards: the first to fold 0, the next to fold 1, ..., then to fold 0 again. So two
+    folds differ by one at most in how many they have of a class.
 
     For fold j, the test indices are those dealt to it, and the training indices are all the others.
 
@@ -377,8 +377,8 @@ def stratified_folds(y, k, rng):
     rng: a np.random.Generator.
     Returns a list of k pairs (train, test) of integer index arrays. Their order inside an array does not matter.
 
-    Example: stratified_folds([0, 0, 1, 1], 2, rng) gives two pairs; each test array holds one of the indices 0, 1 and one
-             of 2, 3, and the training array beside it the other two.
+    Example: stratified_folds([0, 0, 1, 1], 2, rng) gives two pairs; each test array holds one of the indices 0, 1 and
+             one of 2, 3, and the training array beside it the other two.
     """
     ### BEGIN SOLUTION
     y = np.asarray(y)
@@ -394,14 +394,14 @@ def stratified_folds(y, k, rng):
 def cross_val_accuracy(fit_predict, X, y, folds):
     """Accuracy on points that the model has not learned from, once for each fold.
 
-    fit_predict: a function of (X_train, y_train, X_test). It learns from the first two and returns labels for the third.
-                 Call it once for each fold.
+    fit_predict: a function of (X_train, y_train, X_test). It learns from the first two and returns labels for the
+                 third. Call it once for each fold.
     X, y:        points (N, D) and integer labels (N,).
     folds:       a list of k pairs (train, test) of index arrays, as stratified_folds returns them.
     Returns an array (k,): for each fold, the share of its test points whose label is right.
 
-    Example: with y = [0, 0, 1, 1], folds = [([1, 3], [0, 2]), ([0, 2], [1, 3])] and a fit_predict that calls every point 0,
-             it gives [0.5, 0.5].
+    Example: with y = [0, 0, 1, 1], folds = [([1, 3], [0, 2]), ([0, 2], [1, 3])] and a fit_predict that calls every
+             point 0, it gives [0.5, 0.5].
     """
     ### BEGIN SOLUTION
     X = np.asarray(X, dtype=np.float64)
@@ -418,8 +418,8 @@ def cross_val_accuracy(fit_predict, X, y, folds):
 def logistic_fit(X, y, lr=0.5, steps=500):
     """Logistic regression, the linear model to beat, by gradient descent over the whole data set.
 
-    p = sigmoid(X w + b) is the probability of label 1. The loss is the mean of -log(probability of the right label) over
-    the points, and its gradients (chapter 305 derives them) are
+    p = sigmoid(X w + b) is the probability of label 1. The loss is the mean of -log(probability of the right label)
+    over the points, and its gradients (chapter 305 derives them) are
 
         dw = (1/N) sum_i (p_i - y_i) X_i              db = (1/N) sum_i (p_i - y_i)
 
@@ -432,8 +432,8 @@ def logistic_fit(X, y, lr=0.5, steps=500):
 
     Example: logistic_fit([[1.0], [-1.0]], [1, 0], lr=1.0, steps=1) gives ([0.5], 0.0).
 
-    On the two spirals it is then right on about half of the held-out points: a guess. Given polar_feature(X) as its only
-    input, it is right on almost all of them.
+    On the two spirals it is then right on about half of the held-out points: a guess. Given polar_feature(X) as its
+    only input, it is right on almost all of them.
     """
     ### BEGIN SOLUTION
     X = np.asarray(X, dtype=np.float64)

@@ -214,7 +214,7 @@ def minimize(step, grad, start, n_steps, **options):
     Example: minimize(momentum_step, lambda p: 2 * p, [1.0], 2, lr=0.1) gives [[1.0], [0.8], [0.46]].
 
     It is then run down the valley of `rosenbrock`, from near (-1.5, 2), with 2,000 gradients. On the way it must come
-    below 1e-5 with momentum_step and lr=0.001, below 0.05 with rmsprop_step and lr=0.005, below 0.001 with adam_step
+    below 1e-5 with momentum_step and lr=0.001, below 0.1 with rmsprop_step and lr=0.005, below 0.001 with adam_step
     and lr=0.05.
     """
     ### BEGIN SOLUTION

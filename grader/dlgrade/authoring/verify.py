@@ -219,8 +219,8 @@ def _caught(
             check.run(student, drawn)
         except (Wrong, StudentFailure) as error:
             margin = max(margin, error.ratio if isinstance(error, Wrong) else math.inf)
-            mistakes = grader.mistakes(exercise)
-            found = grader.catalogue.recognise(exercise.name, check, drawn, student.transcript, mistakes)
+            transcript = student.transcript
+            found = grader.catalogue.recognise(exercise.name, check, drawn, transcript, exercise.mistakes)
             named |= {found.name} if found else set()
     return margin, named
 

@@ -20,7 +20,7 @@ from dlgrade.cli.errors import InputError
 def command(chapter: str | None, poll: bool, sandbox: Any) -> int:
     """Check whenever you save, and show what changed. CHAPTER is the one you are at unless you name it.
 
-    Keys: h hint, n next chapter, l list, p picture, a check everything, q quit. Saving another chapter's file goes there.
+    Keys: h hint, n next chapter, l list, p picture, a check everything, q quit. Save another chapter to go to it.
     """
     return run(chapter, None, poll, sandbox)
 

@@ -62,11 +62,6 @@ class Grader:
             self.drawn[key] = check.draw(self.seed.rng(self.chapter.id, *key))
         return self.drawn[key]
 
-    def mistakes(self, exercise: Exercise) -> list[Mistake]:
-        """The mistakes that may explain a failure: the exercise's own, then the others', whose code it may call."""
-        others = [e for e in self.chapter.exercises if e.name != exercise.name]
-        return [m for e in (exercise, *others) for m in e.mistakes]
-
     def grade(
         self, source: Source, *, sha256: str = "", only: Set[str] | None = None, progress: Progress | None = None
     ) -> ChapterResult:
@@ -110,6 +105,7 @@ class _Run:
     def __init__(self, grader: Grader, session: Session, progress: Progress | None) -> None:
         self.grader, self.session, self.progress = grader, session, progress
         self.timeouts: dict[str, int] = {}
+        self.recognised: list[Mistake] = []
 
     def exercise(self, exercise: Exercise) -> ExerciseResult:
         results: list[CheckResult] = []
@@ -156,11 +152,16 @@ class _Run:
         return _result(check, failure.status, self.message(failure, student), mistake)
 
     def recognise(self, exercise: Exercise, check: Check, drawn: Any, student: Student) -> Mistake | None:
-        """The mistake whose answers these are. A training run is too long to repeat for every mistake."""
+        """The mistake whose answers these are: one of the exercise's, or one recognised in an earlier exercise, whose
+        functions this one may call. A training run is too long to repeat for every mistake.
+        """
         if check.kind == "training":
             return None
-        mistakes = self.grader.mistakes(exercise)
-        return self.grader.catalogue.recognise(exercise.name, check, drawn, student.transcript, mistakes)
+        mistakes = (*exercise.mistakes, *self.recognised)
+        found = self.grader.catalogue.recognise(exercise.name, check, drawn, student.transcript, mistakes)
+        if found and not any(found is known for known in self.recognised):
+            self.recognised.append(found)
+        return found
 
     def message(self, error: Failure, student: Student) -> str:
         """One failure in full: the case, the call, what is wrong with it, and the numbers where they may be shown."""

@@ -35,16 +35,17 @@ def render(result: Result) -> str:
         time=f"{sum(chapter.duration_s for chapter in chapters):.3f}",
     )
     for chapter in chapters:
-        root.append(_suite(chapter))
+        root.append(suite(chapter, f"{chapter.chapter} {chapter.title}"))
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _suite(chapter: ChapterResult) -> ET.Element:
+def suite(chapter: ChapterResult, name: str) -> ET.Element:
+    """A chapter's element, under a name of the caller's."""
     checks = _checks(chapter)
     suite = ET.Element(
         "testsuite",
-        name=one_line(f"{chapter.chapter} {chapter.title}"),
+        name=one_line(name),
         tests=str(len(checks)),
         failures=_count(checks, "failure"),
         errors=_count(checks, "error"),

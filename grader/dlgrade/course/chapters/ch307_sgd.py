@@ -19,6 +19,7 @@ from dlgrade.course.compare import below, entry, holds, items, numbers, same
 from dlgrade.course.kinds import Case, Rng, case_of, loss_gradient, numeric, prop, training, unchanged
 from dlgrade.course.spec import Chapter, Check, Exercise, Mistake, Picture
 from dlgrade.sandbox.protocol import Callback, Function
+from dlgrade.sandbox.session import Call
 
 Array = np.ndarray[Any, Any]
 Params = dict[str, Any]
@@ -38,6 +39,26 @@ def fresh(rng: Rng) -> Rng:
 
 def arrays(rng: Rng, shapes: Mapping[str, tuple[int, ...]], scale: float = 1.0) -> Params:
     return {name: np.asarray(scale * rng.normal(size=shape)) for name, shape in shapes.items()}
+
+
+def parts(
+    name: str, points: int, function: str, reference: Function_, cases: Sequence[Case], names: tuple[str, ...]
+) -> Check:
+    """Like `numeric`, for a returned tuple whose items have these names."""
+
+    def draw(rng: Rng) -> list[tuple[str, Call, Any]]:
+        drawn = [(case.reason, case.draw(rng), case.kwargs) for case in cases]
+        return [(reason, Call(function, args, kwargs), reference(*args, **kwargs)) for reason, args, kwargs in drawn]
+
+    def run(student: Any, drawn: list[tuple[str, Call, Any]]) -> None:
+        replies = student.batch([call for _, call, _ in drawn])
+        for (reason, call, want), reply in zip(drawn, replies, strict=True):
+            with case_of(reason, call):
+                got = items(student.answer(call, reply), names)
+                for part, value, right in zip(names, got, want, strict=True):
+                    same(value, right, part)
+
+    return Check(name=name, kind="numeric", points=points, functions=(function,), draw=draw, run=run)
 
 
 def as_floats(values: Mapping[str, Any]) -> Params:
@@ -137,18 +158,18 @@ def from_rng(student: Any, rng: Rng) -> None:
     X, y = data(30, 1)(rng)
     answers = []
     for seed in (3, 3, 4):
-        got = read_batches(student.minibatches(X, y, 30, np.random.default_rng(seed)), 1)
-        answers.append(numbers(got[0][1], (30,), "y_batch"))
+        got = read_batches(student.minibatches(X, y, 20, np.random.default_rng(seed)), 2)
+        answers.append(numbers(got[0][1], (20,), "y_batch of batch 1"))
     holds(bool(np.all(answers[0] == answers[1])), "the same rng twice should give the same batches.")
     holds(bool(np.any(answers[0] != answers[2])), "two different generators gave the same order; draw it from rng.")
-    holds(bool(np.any(answers[0] != y)), "the samples came in their old order; shuffle them.")
+    holds(bool(np.any(answers[0] != y[:20])), "the samples came in their old order; shuffle them.")
 
 
 @prop("lists, and data of any shape", 2, "minibatches")
 def any_shape(student: Any, rng: Rng) -> None:
-    batched(student, "X and y as plain lists", [[1.5, 2.5], [3.5, 4.5], [5.5, 6.5]], [1, 0, 2], 2, fresh(rng))
     X, y = rng.normal(size=(7, 2, 3)), rng.normal(size=(7, 2))
     batched(student, "X of shape (7, 2, 3) and y of shape (7, 2)", X, y, 3, fresh(rng))
+    batched(student, "X and y as plain lists", [[1.5, 2.5], [3.5, 4.5], [5.5, 6.5]], [1, 0, 2], 2, fresh(rng))
 
 
 def batches_with(order: Callable[[int, int, Rng], Any], other: Callable[[int, int, Rng], Any] | None = None) -> Any:
@@ -346,7 +367,7 @@ def asked_once(student: Any, rng: Rng) -> None:
 @prop("the params are left as they were", 1, "accumulate")
 def params_untouched(student: Any, rng: Rng) -> None:
     params, batches, _ = pieces(rng, [3, 2])
-    student.accumulate(Callback(Model([]).gradient, "gradient"), params, batches)
+    items(student.accumulate(Callback(Model([]).gradient, "gradient"), params, batches), ("loss", "grads"))
     holds(not student.changed, "accumulate modified what it was given; collect the sums in new arrays.")
 
 
@@ -514,11 +535,15 @@ NOISE = Exercise(
         ),
         over_all_batches,
         numeric(
-            "the whole data set has no noise",
+            "almost all of the data, and all of it, which has no noise",
             1,
             "gradient_noise",
             ref.minibatch_noise,
-            [Case("batches of all 6 samples", gradients_of(6, 2, 6)), Case("both of 2 samples", gradients_of(2, 3, 2))],
+            [
+                Case("batches batches of 6 out of 7both of 2 samplesof all 6 samples", gradients_of(6, 2, 6)),
+                Case("batches of 6 out of 7", gradients_of(7, 2, 6)),
+                Case("both of 2 samples", gradients_of(2, 3, 2)),
+            ],
             result="the noise",
         ),
         numeric(
@@ -632,7 +657,7 @@ def other_order(rng: Rng) -> tuple[Any, ...]:
 
 
 def one_step(name: str, points: int, function: str, cases: Sequence[Case]) -> Check:
-    return numeric(name, points, function, RULES[function], cases, result="(params, velocity)")
+    return parts(name, points, function, RULES[function], cases, ("params", "velocity"))
 
 
 def many_steps(function: str, points: int) -> Check:
@@ -1175,7 +1200,13 @@ def one_giant(rng: Rng) -> tuple[Any, ...]:
     return {**grads, "b": 1e6 * grads["b"]}, 5.0
 
 
-CLIPPED = "(clipped, norm)"
+def just_short(rng: Rng) -> tuple[Any, ...]:
+    """Its norm is below max_norm; the norm's square, and the sum of its absolute values, are not."""
+    signs = rng.choice([-1.0, 1.0], size=4)
+    return {"a": signs[:2] * np.array([2.0, 1.0]), "b": (signs[2:] * np.array([3.0, 0.5]))[:, None]}, 4.0
+
+
+CLIPPED = ("clipped", "norm")
 
 
 @prop("the direction stays, the length becomes max_norm", 2, "clip_by_norm")
@@ -1205,7 +1236,7 @@ CLIP = Exercise(
         "return it with the norm that you computed first.",
     ),
     checks=(
-        numeric(
+        parts(
             "a gradient that is too long",
             4,
             "clip_by_norm",
@@ -1215,36 +1246,36 @@ CLIP = Exercise(
                 Case("another max_norm", gradients(10.0, 3.5)),
                 Case("one array a million times larger than the others", one_giant),
             ],
-            result=CLIPPED,
+            CLIPPED,
         ),
-        numeric(
+        parts(
             "a short gradient stays as it is",
             3,
             "clip_by_norm",
             ref.clip_global_norm,
             [
                 Case("a norm well below max_norm", gradients(0.1, 5.0)),
-                Case("single entries above 1, a norm below max_norm", gradients(1.0, 30.0)),
+                Case("single entries above 1, a norm of 3.77 below max_norm", just_short),
                 Case("exactly max_norm long", lambda rng: ({"a": np.array([3.0]), "b": np.array([4.0])}, 5.0)),
             ],
-            result=CLIPPED,
+            CLIPPED,
         ),
         direction_stays,
-        numeric(
+        parts(
             "a gradient of zero",
             1,
             "clip_by_norm",
             ref.clip_global_norm,
             [Case("all zeros", lambda rng: ({"w": np.zeros((2, 2)), "b": np.zeros(())}, 1.0))],
-            result=CLIPPED,
+            CLIPPED,
         ),
-        numeric(
+        parts(
             "lists are accepted",
             1,
             "clip_by_norm",
             ref.clip_global_norm,
             [Case("lists of whole numbers", lambda rng: ({"w": [[6, 0], [0, -6]], "b": [3, 0]}, 3))],
-            result=CLIPPED,
+            CLIPPED,
         ),
         unchanged(1, {"clip_by_norm": gradients(5.0, 1.0)}),
     ),
@@ -1403,7 +1434,7 @@ def trained(student: Any, reason: str, n: int, rng: Rng, *, batch_size: int, epo
 @prop("one epoch of whole batches", 3, "sgd")
 def one_epoch(student: Any, rng: Rng) -> None:
     trained(student, "12 samples, batches of 4, one epoch", 12, rng, batch_size=4, epochs=1)
-    trained(student, "momentum 0.5", 12, rng, batch_size=6, epochs=1, momentum=0.5)
+    trained(student, "a run with momentum 0.5", 12, rng, batch_size=6, epochs=1, momentum=0.5)
 
 
 @prop("several epochs, with a short last batch", 4, "sgd")
@@ -1413,7 +1444,7 @@ def several_epochs(student: Any, rng: Rng) -> None:
 
 @prop("clipping, if it is asked for", 2, "sgd")
 def clipping(student: Any, rng: Rng) -> None:
-    trained(student, "max_norm 2", 9, rng, batch_size=4, epochs=2, max_norm=2.0)
+    trained(student, "a run with max_norm 2", 9, rng, batch_size=4, epochs=2, max_norm=2.0)
 
 
 @prop("no epoch at all, and one batch", 1, "sgd")
@@ -1436,15 +1467,16 @@ def gradients_asked(student: Any, rng: Rng) -> None:
 def start_untouched(student: Any, rng: Rng) -> None:
     X, y = data(4, 2)(rng)
     params = arrays(rng, {"w": (2,), "b": ()})
-    student.sgd(Callback(Model([]).gradient, "gradient"), params, X, y, 0.02, 2, 1, fresh(rng))
+    answer = student.sgd(Callback(Model([]).gradient, "gradient"), params, X, y, 0.02, 2, 1, fresh(rng))
+    items(answer, ("params", "losses"))
     holds(not student.changed, "sgd modified what it was given; begin with a copy of the params.")
 
 
 @training("a model learns, on data it has not seen", 2, "sgd", "linear_gradient", cpu_s=10.0)
 def learns(student: Any, rng: Rng) -> None:
-    """400 samples of a linear law with noise of variance 0.25, 10 epochs: the held-out error must come below 0.4.
+    """400 samples of a linear law with noise of variance 0.25, 10 epochs: the held-out error must come below 0.5.
 
-    The reference's is 0.25 to 0.30 on 400 seeds, and 10 to 60 before training.
+    On 400 seeds the solution's is 0.18 to 0.32, and above 11 before training.
     """
     X, law = rng.normal(size=(600, 4)), rng.normal(size=4) + 2.0
     y = X @ law - 3.0 + 0.5 * rng.normal(size=600)
@@ -1457,8 +1489,8 @@ def learns(student: Any, rng: Rng) -> None:
         error = float(np.mean((X[400:] @ w + b - y[400:]) ** 2))
         below(
             error if np.isfinite(error) else np.inf,
-            0.4,
-            "the trained model should predict 200 new samples with a mean squared error below 0.4.",
+            0.5,
+            "the trained model should predict 200 new samples with a mean squared error below 0.5.",
             f"Its error is {error:.4g}.",
         )
 
@@ -1557,7 +1589,8 @@ def draw_picture(student: Any, figure: Any) -> None:
     )
     for name, function, momentum, color in walks:
         history = numbers(student.descend(Function(function), START, 0.001, 300, momentum), (301, 2), "the history")
-        left.plot(*history.T, color=color, lw=1.3, label=f"{name}: f = {ref.rosenbrock(history[-1]):.2g}")
+        left.plot(*history.T, color=color, lw=1.3, zorder=2 if momentum else 3)
+        left.lines[-1].set_label(f"{name}: f = {ref.rosenbrock(history[-1]):.2g}")
         left.plot(*history[-1], "o", color=color, ms=4)
     left.plot(*START, "ko", ms=5)
     left.annotate("start", START, (7, 3), textcoords="offset points", fontsize=8)
@@ -1567,7 +1600,7 @@ def draw_picture(student: Any, figure: Any) -> None:
         ylabel="y",
         xlim=(-2.0, 1.6),
         ylim=(-0.7, 3.2),
-        title="300 steps down Rosenbrock's valley, lr = 0.001",
+        title="300 steps down the valley, lr = 0.001",
     )
     left.legend(frameon=False, fontsize=8, loc="lower left")
 
