@@ -1,8 +1,9 @@
 """A drawn class: submissions of chapter 305 of every kind that an instructor meets, with the score each must get.
 
 Right answers, stubs, half-done work, slips, crashes, endless loops, garbage; as Python files and notebooks. What a
-submission must score is worked out here by running the checks on trusted text in this process: no sandbox, no pool and no
-ledger has a part in it. Where a file would crash or hang, its harmless twin is run instead: the same function, raising.
+submission must score is worked out here by running the checks on trusted text in this process: no sandbox, no pool and
+no ledger has a part in it. Where a file would crash or hang, its harmless twin is run instead: the same function,
+raising.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ SLIPS: dict[str, tuple[str, str]] = {
     "mse over rows": ("grad = 2.0 * error / error.size", "grad = 2.0 * error / len(error)"),
     "mse sign": ("error = y_hat - y\n", "error = y - y_hat\n"),
     "softmax unshifted": ("np.exp(x - np.max(x, axis=axis, keepdims=True))", "np.exp(x)"),
-    "softmax first axis": ("weights / np.sum(weights, axis=axis, keepdims=True)", "weights / np.sum(weights, axis=0, keepdims=True)"),
+    "softmax first axis": (
+        "weights / np.sum(weights, axis=axis, keepdims=True)",
+        "weights / np.sum(weights, axis=0, keepdims=True)",
+    ),
     "log softmax unshifted": ("shifted = x - np.max(x, axis=axis, keepdims=True)", "shifted = x"),
     "log of softmax": (
         "return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))",
@@ -78,7 +82,13 @@ BROKEN = (
     "1 / 0\n",
     "import os\nos._exit(0)\n",
 )
-WRONG_KINDS = ("return 'a string'", "return None", "return {1, 2}", "return (lambda: 0), 1", "return np.array([object()])")
+WRONG_KINDS = (
+    "return 'a string'",
+    "return None",
+    "return {1, 2}",
+    "return (lambda: 0), 1",
+    "return np.array([object()])",
+)
 
 STATUSES = ("graded", "problem", "unreadable")
 
@@ -141,7 +151,7 @@ def notebook(text: str) -> bytes:
 
 
 def draw(count: int, seed: Seed, *, random_seed: int = 0, loops: bool = True) -> list[Drawn]:
-    """`count` submissions of all kinds in shares like a class's, no two alike; without `loops`, none that takes long."""
+    """`count` submissions of all kinds, in shares like a class's; without `loops`, none that takes long."""
     rng = random.Random(random_seed)
     solved = solution(CHAPTER).source.text
     stub = registry.exercise_file(registry.chapter(CHAPTER)).read_text(encoding="utf-8")
@@ -183,7 +193,7 @@ def draw(count: int, seed: Seed, *, random_seed: int = 0, loops: bool = True) ->
         ("slips", 0.33, slips),
         ("wrong kind", 0.04, wrong_kind),
         ("crash", 0.04, crash),
-        ("loop", 0.01, loop if loops else slips),
+        ("loop", 0.01 if loops else 0.0, loop),
         ("broken", 0.04, None),
         ("garbage", 0.04, None),
     ]

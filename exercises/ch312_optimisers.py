@@ -83,9 +83,10 @@ def adagrad_step(params, grads, state, lr, eps=1e-10):
         s = s + g^2
         w = w - lr * g / (sqrt(s) + eps)              with the new s
 
-    So the first step of every entry is lr long, whatever the size of its gradient. A weight whose gradient is zero most
-    of the time keeps a large rate for the rare occasions; a gradient of zero moves nothing (eps prevents 0 / 0). But s
-    only grows, and in a long training the steps fade away.
+    So the first step of every entry is lr long, whatever the size of its gradient. What counts is how often a gradient
+    comes, not how large it is: a weight whose gradient is zero most of the time keeps a large rate for the rare
+    occasions. A gradient of zero moves nothing (eps prevents 0 / 0). But s only grows, and in a long training the steps
+    fade away.
 
     params, grads, state: as at the top of this file.
     Returns (params, state): a dict with the names and shapes of params, and the memory for the next step.

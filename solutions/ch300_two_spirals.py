@@ -1,9 +1,10 @@
 """Chapter 300: Deep Learning: The Two-Spiral Problem
 
-Two spirals of points wind around each other, and the task is to tell which one a new point belongs to. No straight line
-can: the best that a linear model does here is a guess. Your network of chapter 334 will get more than 97 % of new
-points right. (Networks are not the only way. Five nearest neighbours get 99 %, and so will one feature that you find by
-hand below. But nobody finds such a feature for a photograph or a sentence, and there a network learns it.)
+Two spirals of points wind around each other, and the task is to tell which one a new point belongs to. No straight
+line can: logistic regression, the usual linear model, is right on about half of the points, and so is a coin. Your
+network of chapter 334 will get more than 97 % of new points right. (Networks are not the only way. Five nearest
+neighbours get 99 %, and so will one feature that you find by hand below. But nobody finds such a feature for a
+photograph or a sentence, and there a network learns it.)
 
 The chapter has two halves. The first eight functions try out what the course takes for granted, one topic each. If one
 of them gives you trouble, its report names the chapters to revise before you go on. The other eight make the data, find

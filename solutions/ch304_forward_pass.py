@@ -106,7 +106,9 @@ def batch_gap(batched, single, X):
 
     gap = the largest |batched(X)[i, j] - single(X[i])[j]| over all samples i and all outputs j
 
-    A batch is nothing but a faster way to write a loop over samples. Wherever you have both, this number tells whether
+    A batch is nothing but a faster way to write a loop over samples. How much faster depends on the layers: for 256
+    samples, measured, about 3 times in a 784-256-128-10 network, where the multiplications themselves take the time,
+    and 100 times in a 2-16-16-1 network, where calling Python does. Wherever you have both, this number tells whether
     you got it right; it should be below 1e-12 or so. (It is not exactly 0, since sums are taken in another order.)
 
     batched: a function that takes all of X, (B, n), and returns (B, m).
@@ -186,9 +188,10 @@ def layer_statistics(X, params, activations):
     Take all B * nl entries of al together. The standard deviation is the square root of the mean squared distance
     from the mean (divide by B * nl, not by one less).
 
-    What to expect of ReLU layers with he_params and inputs of mean 0 and variance 1: the mean of the SQUARES stays near
-    1, layer after layer. So the mean is near 1 / sqrt(pi) = 0.56 and the standard deviation near sqrt(1 - 1/pi) =
-    0.83, not 1. Under sigmoids the standard deviation shrinks to about 0.2 and the mean sits near 0.5.
+    What to expect of ReLU layers with he_params and inputs of mean 0 and variance 1: on average over networks the mean
+    of the SQUARES stays at 1, layer after layer. So the mean is near 1 / sqrt(pi) = 0.56 and the standard deviation
+    near sqrt(1 - 1/pi) = 0.83, not 1; a single network of finite width wanders off a little in every layer. Under
+    sigmoids the standard deviation shrinks to about 0.2 and the mean sits near 0.5.
 
     X, params, activations: as in `forward`.
     Returns (means, stds): two arrays (L,), the first layer first. The inputs are no layer.

@@ -132,7 +132,8 @@ def softplus(z):
 
     z: any shape. Returns (value, slope), both of the shape of z.
 
-    Example: softplus([0.0, 10000.0]) gives ([log 2, 10000.0], [0.5, 1.0]), and the value of softplus([-40.0]) is 4.25e-18.
+    Example: softplus([0.0, 10000.0]) gives ([log 2, 10000.0], [0.5, 1.0]), and the value of
+             softplus([-40.0]) is 4.25e-18.
     """
     ### BEGIN SOLUTION
     z = np.asarray(z, dtype=np.float64)
@@ -195,11 +196,11 @@ def gelu(z, approximate="none"):
         value = z (1 + t) / 2          slope = (1 + t) / 2 + z (1 - t^2) u' / 2
 
     The two differ by 0.00047 at most, at z = 2.70 and -2.70: too little to notice in a training, enough to notice when
-    the weights of one are loaded into the other. NumPy has no erf: math.erf takes one number, and np.vectorize(math.erf)
-    takes an array.
+    the weights of one are loaded into the other. NumPy has no erf: math.erf takes one number, np.vectorize(math.erf) an
+    array.
 
     z:           any shape.
-    approximate: "none" or "tanh"; anything else is a ValueError.
+    approximate: "none" or "tanh".
     Returns (value, slope), both of the shape of z.
 
     Example: gelu([0.0, 1.0]) gives ([0.0, 0.84134], [0.5, 1.08332]), rounded;
@@ -207,19 +208,15 @@ def gelu(z, approximate="none"):
     """
     ### BEGIN SOLUTION
     z = np.asarray(z, dtype=np.float64)
-    if approximate == "none":
-        # otypes, because an empty array would not tell np.vectorize what erf returns.
-        erf = np.vectorize(math.erf, otypes=[np.float64])
-        below = (1.0 + erf(z / math.sqrt(2.0))) / 2.0
-        density = np.exp(-(z**2) / 2.0) / math.sqrt(2.0 * math.pi)
-        # The derivative of a probability below z is the density at z.
-        return z * below, below + z * density
     if approximate == "tanh":
         c = math.sqrt(2.0 / math.pi)
         t, t_slope = tanh(c * (z + 0.044715 * z**3))
         u_slope = c * (1.0 + 3.0 * 0.044715 * z**2)
         return z * (1.0 + t) / 2.0, (1.0 + t) / 2.0 + z * t_slope * u_slope / 2.0
-    raise ValueError(f'approximate is "none" or "tanh", not {approximate!r}')
+    below = (1.0 + np.vectorize(math.erf)(z / math.sqrt(2.0))) / 2.0
+    density = np.exp(-(z**2) / 2.0) / math.sqrt(2.0 * math.pi)
+    # The derivative of the probability below z is the density at z; z occurs twice, hence two terms.
+    return z * below, below + z * density
     ### END SOLUTION
 
 

@@ -4,14 +4,14 @@ A layer's outputs can lie anywhere: around 5 with a spread of 3 in one unit, aro
 next, and elsewhere again after every step of training. Normalisation puts them where the next layer can use them: it
 subtracts a mean, divides by a standard deviation, and lets the network choose a new scale gamma and a new shift beta.
 You write batch normalisation with its gradients, for vectors and for images, in training and in evaluation, and layer
-normalisation, which every Transformer uses instead.
+normalisation, which Transformers use instead.
 
 Conventions, here and in every chapter:
   - the batch is the first axis: vectors x are (B, D), images (B, C, H, W); gamma and beta are (D,), or (C,) for images;
   - the variance that normalises is the biased one, the mean of squared deviations: divide by B, not by B - 1;
   - eps = 1e-5 stands INSIDE the square root: x_hat = (x - mean) / sqrt(var + eps);
-  - running statistics are a dict {"running_mean": (D,), "running_var": (D,)}. It is passed in and a new one is returned;
-  - momentum is the weight of the NEW batch, 0.1 unless told otherwise. (Some libraries call 0.9 what is 0.1 here.)
+  - running statistics are a dict {"running_mean": (D,), "running_var": (D,)}: passed in, and a new one returned;
+  - momentum is the weight of the NEW batch, 0.1 unless told otherwise (some libraries call 0.9 what is 0.1 here);
   - functions accept any array of numbers, or plain lists, work in float64, and never modify what they are given.
 
 Why it helps is still argued about. The paper that introduced it (Ioffe and Szegedy, 2015) said that it keeps the inputs
@@ -212,7 +212,8 @@ def batch_norm_images_backward(dout, cache):
     Returns (dx, dgamma, dbeta) with shapes (B, C, H, W), (C,) and (C,).
 
     Example: after batch_norm_images_forward([[[[0.0, 0.0], [3.0, 3.0]]]], [2.0], [0.0], new_state(1), True, eps=0.0),
-             dout = [[[[3.0, 0.0], [0.0, 0.0]]]] gives dx = [[[[2.0, -2.0], [0.0, 0.0]]]], dgamma = [-3.0], dbeta = [3.0].
+             dout = [[[[3.0, 0.0], [0.0, 0.0]]]] gives dx = [[[[2.0, -2.0], [0.0, 0.0]]]], dgamma = [-3.0] and
+             dbeta = [3.0].
     """
     ### BEGIN SOLUTION
     dout = np.asarray(dout, dtype=np.float64)

@@ -109,6 +109,23 @@ def best_linear_accuracy(X: ArrayLike, y: ArrayLike) -> float:
     return float(np.max(np.where(possible, np.maximum(right, n - right), 0)) / n)
 
 
+def searched_linear_accuracy(X: ArrayLike, y: ArrayLike, n_angles: int = 180) -> float:
+    """The best accuracy among lines in n_angles evenly spaced directions: X (N, 2), y (N,) in {0, 1}.
+
+    The normals of the lines have the angles (k + 1/2) pi / n_angles. Each is tried with every threshold between two
+    points and outside all of them, and with both labellings of the sides; so the result is at most that of
+    `best_linear_accuracy`, and at least the share of the larger class.
+    """
+    X, y = as_float(X), as_labels(y)
+    angles = (np.arange(n_angles) + 0.5) * np.pi / n_angles
+    projections = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ X.T
+    # called_one[a, t, i]: point i lies beyond the t-th point along direction a; beyond none of them is a class alone.
+    called_one = projections[:, None, :] > projections[:, :, None]
+    right = (called_one == y).mean(axis=2)
+    alone = float(np.mean(y))
+    return float(max(right.max(), 1.0 - right.min(), alone, 1.0 - alone))
+
+
 def averaged_perceptron_fit(X: ArrayLike, y: ArrayLike, n_epochs: int, lr: float = 1.0) -> tuple[Array, float]:
     """Mean of (w, b) over all N n_epochs states, one after each sample seen, from zeros (Freund & Schapire 1999)."""
     X, y = as_float(X), as_labels(y)

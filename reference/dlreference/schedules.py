@@ -26,7 +26,7 @@ def exponential_decay(t: ArrayLike, lr0: float, k: float) -> Array:
     return lr0 * np.exp(-k * as_float(t))
 
 
-def cosine_annealing(t: ArrayLike, lr0: float, T_max: int, lr_min: float = 0.0) -> Array:
+def cosine_annealing(t: ArrayLike, lr0: float, T_max: float, lr_min: float = 0.0) -> Array:
     """Half a cosine from lr0 at t = 0 to lr_min at t = T_max, and lr_min from there on (Loshchilov & Hutter 2017)."""
     return _cosine(lr0, lr_min, as_float(t) / T_max)
 

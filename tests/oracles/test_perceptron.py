@@ -12,6 +12,7 @@ from dlreference.perceptron import (
     perceptron_predict,
     perceptron_update,
     pocket_perceptron_fit,
+    searched_linear_accuracy,
     xor_data,
 )
 from sklearn.linear_model import Perceptron
@@ -125,6 +126,16 @@ def test_best_linear_accuracy_against_a_dense_search(rng):
         agree = (called_one == y).mean(axis=2)
         dense = max(agree.max(), 1 - agree.min(), y.mean(), 1 - y.mean())
         assert best_linear_accuracy(X, y) == pytest.approx(dense)
+
+
+def test_search_over_directions_comes_close_to_the_best(rng):
+    for n in (3, 8, 20):
+        X, y = rng.normal(size=(n, 2)), rng.integers(0, 2, size=n)
+        best = best_linear_accuracy(X, y)
+        assert searched_linear_accuracy(X, y, 20) <= searched_linear_accuracy(X, y, 20 * 81) <= best + 1e-12
+        assert searched_linear_accuracy(X, y, 5000) == pytest.approx(best)
+    assert searched_linear_accuracy(*xor_data()) == 0.75
+    assert searched_linear_accuracy(X, np.ones(20, dtype=int)) == 1.0
 
 
 def test_best_linear_accuracy_of_repeated_points():

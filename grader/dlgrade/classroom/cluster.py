@@ -1,13 +1,15 @@
 """Grading by the workers of a dask cluster: the same code, the same walls, on every machine.
 
-The seed travels with the tasks, through the scheduler: secure the cluster with dask's own TLS settings where the network
-is not yours. A worker that is lost is made up for by the others, and by new ones.
+The seed travels with the tasks, through the scheduler: secure the cluster with dask's own TLS settings where the
+network is not yours. A worker that is lost is made up for by the others, and by new ones.
 """
 
 from __future__ import annotations
 
 import hashlib
+import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ from dlgrade.classroom.work import Kit, Outcome, Setup, SetupError, Task
 
 CONNECT_S = 15
 TICK_S = 1.0
+LOOK_S = 5.0
 # Tasks under way for each thread of the cluster: enough that none waits, few enough that memory stays flat.
 AT_HAND = 3
 
@@ -24,7 +27,7 @@ _kits = threading.local()
 
 
 def grade_there(setup: bytes, task: bytes) -> bytes:
-    """On a worker: grade one submission. Every thread keeps a kit of its own for as long as the run's setup is the same."""
+    """On a worker: grade one submission. Every thread keeps a kit of its own while the run's setup is the same."""
     digest = hashlib.sha256(setup).digest()
     if getattr(_kits, "digest", None) != digest:
         if (old := getattr(_kits, "kit", None)) is not None:
@@ -44,7 +47,7 @@ class ClusterPool:
             raise SetupError("--cluster needs dask: pip install 'dlgrade[cluster]'") from None
         self.setup = msgspec.msgpack.encode(setup)
         try:
-            self.client: Any = Client(address, timeout=CONNECT_S, set_as_default=False)
+            self.client: Any = Client(address, timeout=CONNECT_S)
         except (OSError, ValueError, TimeoutError) as error:
             raise SetupError(f"no dask scheduler answers at {address}: {error}") from None
         self.address = address
@@ -68,29 +71,30 @@ class ClusterPool:
 
     def run(self, tasks: Iterator[Task], tick: Callable[[], None] = lambda: None) -> Iterator[Outcome]:
         """The outcomes of tasks as they come; dask gives a lost worker's tasks to others."""
-        from distributed import wait
-
-        waiting: dict[Any, int] = {}
-        more = True
+        finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        waiting: dict[str, tuple[Any, int]] = {}
+        more, window, looked = True, 0, -LOOK_S
         while True:
-            window = AT_HAND * self._threads()
+            if time.monotonic() - looked > LOOK_S:
+                # Workers come and go.
+                window, looked = AT_HAND * self._threads(), time.monotonic()
             while more and len(waiting) < window:
                 task = next(tasks, None)
                 if task is None:
                     more = False
                 else:
-                    encoded = msgspec.msgpack.encode(task)
-                    future = self.client.submit(grade_there, self.setup, encoded, pure=False)
-                    waiting[future] = task.number
+                    future = self.client.submit(grade_there, self.setup, msgspec.msgpack.encode(task), pure=False)
+                    waiting[future.key] = future, task.number
+                    future.add_done_callback(finished.put)
             if not waiting:
                 return
-            try:
-                done = wait(list(waiting), timeout=TICK_S, return_when="FIRST_COMPLETED").done
-            except TimeoutError:
-                done = set()
             tick()
-            for future in done:
-                yield self._outcome(future, waiting.pop(future))
+            try:
+                future = finished.get(timeout=TICK_S)
+            except queue.Empty:
+                continue
+            if future.key in waiting:
+                yield self._outcome(*waiting.pop(future.key))
 
     def _outcome(self, future: Any, number: int) -> Outcome:
         from distributed import KilledWorker

@@ -1,7 +1,7 @@
 """From a folder of submissions to who handed in what: one entry for every student and chapter, none dropped.
 
 Known layouts, also mixed: files named after students; folders or repositories or zips of students; what Canvas, Moodle
-and Blackboard give to download; nbgrader's `submitted/STUDENT/ASSIGNMENT/`; folders named after a chapter around any of them.
+and Blackboard give to download; nbgrader's `submitted/STUDENT/ASSIGNMENT/`; a folder named after a chapter around any.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def discover(
     if layout in ("auto", "nbgrader"):
         top = ("submitted",) if any(f.parts[0] == "submitted" and len(f.parts) > 2 for f in files) else ()
     if layout == "auto" and not top:
-        top = _wrapper(files, chapters)
+        top = _wrapper(files)
     outside = [(f.path, "it lies beside the submissions") for f in files if f.parts[: len(top)] != top]
     owned: list[_File] = []
     unmatched: list[tuple[str, str]] = []
@@ -97,17 +97,22 @@ def discover(
     return Discovery(tuple(entries), tuple(outside + unmatched + loose))
 
 
-def _wrapper(files: list[Found], chapters: tuple[str, ...]) -> tuple[str, ...]:
+def choose(folder: Path, chapter: str) -> Entry:
+    """The answer to a chapter in a folder that is one student's; raises `TreeError` if it cannot be read."""
+    files = [_File(found, Who("student"), found.parts, _around(found.parts)) for found in walk(folder)]
+    return _entry("student", chapter, files, True)
+
+
+def _wrapper(files: list[Found]) -> tuple[str, ...]:
     """The one folder or zip around everything, unless it looks like a student's own."""
     tops = {f.parts[0] for f in files}
     if len(tops) != 1 or any(len(f.parts) == 1 for f in files):
         return ()
     [top] = tops
-    children = {f.parts[1] for f in files}
+    units = {f.parts[1] for f in files if len(f.parts) > 2 or f.name.endswith(SUFFIXES)}
     near = [f for f in files if len(f.parts) == 2 or f.parts[1] == "exercises"]
-    stems = {registry.stems().get(chapter, chapter) for chapter in chapters}
-    its_own = any(resubmission(PurePosixPath(f.name).stem)[0] in stems for f in near)
-    return () if its_own or len(children) < 2 or who(top) or _is_chapter(top) else (top,)
+    its_own = any(_is_chapter(resubmission(_stem(f.name))[0]) for f in near)
+    return () if its_own or len(units) < 2 or who(top) or _is_chapter(top) else (top,)
 
 
 def _is_chapter(name: str) -> bool:

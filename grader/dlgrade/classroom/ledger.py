@@ -1,9 +1,9 @@
 """The ledger of a class: a SQLite file with one row for every graded chapter, written when it is done.
 
-A row's key is everything that determines it: student, chapter, content, seed, checks. It is never changed but by grading
-again on purpose, so a killed run goes on where it stopped and two graders can share a file: what one has written the
-other finds, and the same row written twice is the same row. `standing` says which result counts for a student now, and
-`move` remembers whose score a later result changed, and why.
+A row's key is everything that determines it: student, chapter, content, seed, checks. It is never changed but by
+grading again on purpose, so a killed run goes on where it stopped and two graders can share a file: what one has
+written the other finds, and the same row written twice is the same row. `standing` says which result counts for a student now,
+and `move` remembers whose score a later result changed, and why.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from dlgrade.grading.results import ChapterResult
-from dlgrade.report.rows import Row, RowStatus
+from dlgrade.report.rows import RowStatus
 
 APPLICATION = 0x444C4752  # "DLGR"
 SCHEMA = 1
@@ -38,8 +38,8 @@ CREATE TABLE standing (
 ) WITHOUT ROWID;
 CREATE TABLE move (
   id INTEGER PRIMARY KEY,
-  student TEXT NOT NULL, chapter TEXT NOT NULL, before INTEGER NOT NULL, after INTEGER NOT NULL, max_score INTEGER NOT NULL,
-  reason TEXT NOT NULL, at TEXT NOT NULL
+  student TEXT NOT NULL, chapter TEXT NOT NULL, before INTEGER NOT NULL, after INTEGER NOT NULL,
+  max_score INTEGER NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL
 );
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -176,8 +176,8 @@ class Ledger:
             found = self.db.execute(f"SELECT id FROM result WHERE {_WHERE}", record.key.values()).fetchone()
             if found is None:
                 cursor = self.db.execute(
-                    "INSERT INTO result (student, chapter, content, seed, checks, status, score, max_score, note, file, "
-                    "result, seconds, graded_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    "INSERT INTO result (student, chapter, content, seed, checks, status, score, max_score, note, "
+                    "file, result, seconds, graded_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     (*record.key.values(), *values),
                 )
                 number = cursor.lastrowid
@@ -185,8 +185,8 @@ class Ledger:
                 number = found[0]
                 if again:
                     self.db.execute(
-                        "UPDATE result SET status = ?, score = ?, max_score = ?, note = ?, file = ?, result = ?, seconds = ?, "
-                        "graded_at = ? WHERE id = ?",
+                        "UPDATE result SET status = ?, score = ?, max_score = ?, note = ?, file = ?, result = ?, "
+                        "seconds = ?, graded_at = ? WHERE id = ?",
                         (*values, number),
                     )
             assert number is not None
@@ -235,11 +235,18 @@ class Ledger:
             result = msgspec.structs.replace(kept, duration_s=round(seconds, 3))
         return Record(key, status, score, max_score, note, file, result, seconds)
 
+    def students(self, chapter: str) -> list[str]:
+        """Everybody who has a result in a chapter."""
+        with self._errors():
+            rows = self.db.execute("SELECT student FROM standing WHERE chapter = ? ORDER BY student", (chapter,))
+            return [student for (student,) in rows]
+
     def moves(self, after: int = 0) -> list[Move]:
         """The scores that changed since move number `after`, in the order of their students."""
         with self._errors():
             rows = self.db.execute(
-                "SELECT student, chapter, before, after, max_score, reason FROM move WHERE id > ? ORDER BY student, chapter, id",
+                "SELECT student, chapter, before, after, max_score, reason FROM move WHERE id > ? "
+                "ORDER BY student, chapter, id",
                 (after,),
             )
             return [Move(*row) for row in rows]
@@ -267,7 +274,10 @@ def _now() -> str:
 def _said(error: sqlite3.Error) -> str:
     text = str(error)
     if "disk is full" in text or "disk I/O" in text:
-        return "cannot be written: the disk is full or failing. What was graded so far is kept; make room and run the same command again"
+        return (
+            "cannot be written: the disk is full or failing. What was graded so far is kept; make room and run the "
+            "same command again"
+        )
     if "readonly" in text:
         return "cannot be written: it, or the folder around it, is read-only"
     if "unable to open" in text:
@@ -283,7 +293,9 @@ def _reason(before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
     """Why a score changed: what of its key did, and in which exercises it shows."""
     causes = [
         cause
-        for cause, old, new in zip(("a new submission", "another seed", "other checks"), before[:3], after[:3], strict=True)
+        for cause, old, new in zip(
+            ("a new submission", "another seed", "other checks"), before[:3], after[:3], strict=True
+        )
         if old != new
     ]
     if before[3] != after[3]:

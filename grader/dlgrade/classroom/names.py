@@ -19,9 +19,7 @@ from dlgrade.course import registry
 from dlgrade.report.safe import encodable
 
 _CANVAS = re.compile(r"(?P<name>[^_\d][^_]*)_(?:late_)?(?P<id>\d+)_(?P<number>\d+)_(?P<rest>.+)", re.I | re.S)
-_MOODLE = re.compile(
-    r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<rest>.*))?", re.S
-)
+_MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<rest>.*))?", re.S)
 _BLACKBOARD = re.compile(r".+?_(?P<name>[^_]+)_attempt_\d{4}(?:-\d\d){5}(?:_(?P<rest>.+)|\.(?P<kind>.+))", re.S)
 # `ch305`, `chapter-305`, or a name that is nothing but the number or starts with it.
 _CHAPTER = re.compile(r"(?<![a-z0-9])ch(?:apter)?[ _-]?(3\d\d)(?!\d)|^(3\d\d)(?=[ _.-]|$)", re.I)

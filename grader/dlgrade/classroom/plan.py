@@ -91,9 +91,9 @@ def _discovery(settings: Settings, chapters: tuple[str, ...]) -> Discovery:
     except re.error as error:
         raise PlanError(f"--student-pattern is no regular expression: {error}") from None
     roster = students(Path(settings.roster)) if settings.roster else ()
-    found = discover(
-        Path(settings.folder), chapters, layout=settings.layout, pattern=settings.pattern, roster=roster
-    )
+    found = discover(Path(settings.folder), chapters, layout=settings.layout, pattern=settings.pattern, roster=roster)
     if not found.entries:
-        raise PlanError(f"no submission was found in {settings.folder}; --student-pattern can say where the students are")
+        raise PlanError(
+            f"no submission was found in {settings.folder}; --student-pattern can say where the students are"
+        )
     return found

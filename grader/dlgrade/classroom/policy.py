@@ -18,8 +18,8 @@
     [class.extra_hours]
     "Jane Doe_77" = 48                         # on every due date, or { ch305 = 48 }
 
-Nothing here reads a time from a submission: files, archives and repositories are their students'. Times come from a table
-that the instructor exports from the platform that received the work.
+Nothing here reads a time from a submission: files, archives and repositories are their students'. Times come from a
+table that the instructor exports from the platform that received the work.
 """
 
 from __future__ import annotations
@@ -104,12 +104,16 @@ def _checked(policy: Policy, path: Path) -> Policy:
             raise PolicyError(f"{path}: there is no chapter {chapter!r}; write it as ch305")
     for chapter, due in policy.due.items():
         if due.tzinfo is None:
-            raise PolicyError(f"{path}: the due date of {chapter} needs an offset from UTC, as in {due.isoformat()}+00:00")
+            raise PolicyError(
+                f"{path}: the due date of {chapter} needs an offset from UTC, as in {due.isoformat()}+00:00"
+            )
     if not 0 <= policy.decimals <= 6 or not all(math.isfinite(p) and p > 0 for p in points):
         raise PolicyError(f"{path}: points must be above 0, decimals between 0 and 6")
     late = policy.late
     if min(late.grace_minutes, late.percent_per_day, late.max_percent) < 0 or late.max_percent > 100:
-        raise PolicyError(f"{path}: grace, percent_per_day and max_percent cannot be negative, nor max_percent above 100")
+        raise PolicyError(
+            f"{path}: grace, percent_per_day and max_percent cannot be negative, nor max_percent above 100"
+        )
     return policy
 
 

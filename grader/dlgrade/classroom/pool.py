@@ -113,7 +113,7 @@ class LocalPool:
         return [p for p in self.processes if p.task is not None]
 
     def _heard(self, process: _Process) -> Outcome | None:
-        """The outcome that a process sent, or None if it died instead. Raises `SetupError` if it cannot grade at all."""
+        """The outcome that a process sent, None if it died instead. Raises `SetupError` if it cannot grade at all."""
         try:
             data = process.connection.recv_bytes()
         except (EOFError, OSError):
@@ -129,7 +129,9 @@ class LocalPool:
         process.process.join()
 
 
-def _work(connection: Connection[Any, Any], setup: Setup, kit: Kit | None, inherited: list[Connection[Any, Any]]) -> None:
+def _work(
+    connection: Connection[Any, Any], setup: Setup, kit: Kit | None, inherited: list[Connection[Any, Any]]
+) -> None:
     """In the process: grade what comes until the parent closes the connection."""
     for other in inherited:
         other.close()

@@ -21,7 +21,7 @@ from dlgrade.sandbox.session import Source
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What all submissions of a run share. `key` and `number` are the seed's; `checks` the versions that are expected."""
+    """What all submissions of a run share. `key` and `number` are the seed's; `checks` are the expected versions."""
 
     key: bytes
     number: int | None
@@ -71,15 +71,15 @@ class Kit:
         self.graders: dict[str, Grader] = {}
 
     def prepare(self, chapters: tuple[str, ...], *, mistakes: bool) -> None:
-        """Draw every check's inputs and work out what is expected, and what `mistakes` answer, for the forks of this process."""
+        """Draw every check's inputs and work out what is expected, and what `mistakes` answer, for later forks."""
         for id in chapters:
             grader = self._grader(id)
-            for exercise in grader.chapter.exercises:
-                for check in exercise.checks:
-                    drawn = grader.prepare(exercise, check)
-                    if mistakes and check.kind != "training":
-                        for mistake in grader.mistakes(exercise):
-                            grader.catalogue.answers(exercise.name, check, drawn, mistake)
+            exercises = grader.chapter.exercises
+            known = [mistake for exercise in exercises for mistake in exercise.mistakes] if mistakes else []
+            for exercise, check in ((e, c) for e in exercises for c in e.checks):
+                drawn = grader.prepare(exercise, check)
+                for mistake in known if check.kind != "training" else ():
+                    grader.catalogue.answers(exercise.name, check, drawn, mistake)
 
     def _grader(self, id: str) -> Grader:
         if id not in self.graders:
@@ -107,7 +107,7 @@ class Kit:
 
     def grade(self, task: Task) -> Outcome:
         """The outcome of a task. A grader that fails has no result, which is no 0 for the student."""
-        for attempt in (1, 2):
+        for _attempt in (1, 2):
             try:
                 return self._grade(task)
             except SandboxError as error:
@@ -133,6 +133,6 @@ class Kit:
 
 
 def pin_threads() -> None:
-    """One BLAS thread a process, before NumPy is loaded: the processes share the cores, and a fork must own its threads."""
+    """One BLAS thread a process, before NumPy is loaded: the processes share the cores, and a fork owns its threads."""
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")

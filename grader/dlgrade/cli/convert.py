@@ -18,7 +18,7 @@ FORMATS = ("text", "json", "junit", "markdown", "gradescope", "classroom50", "gi
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file instead of standard output.")
 @click.option("--append", is_flag=True, help="Add to the end of the file, as GitHub's step summary wants it.")
 def command(result: Path, format_name: str, output: Path | None, append: bool) -> int:
-    """Write RESULT.json, made by `dlgrade check --format json`, in another format. The exit status is that of the check."""
+    """Write RESULT.json, made by `dlgrade check --format json`, in another format. Exits as the check did."""
     import msgspec
 
     from dlgrade.grading.results import ChapterResult, CourseResult
@@ -26,8 +26,8 @@ def command(result: Path, format_name: str, output: Path | None, append: bool) -
 
     try:
         data = msgspec.json.decode(result.read_bytes())
-        kind = CourseResult if isinstance(data, dict) and "chapters" in data else ChapterResult
-        found = msgspec.convert(data, kind)
+        several = isinstance(data, dict) and "chapters" in data
+        found = msgspec.convert(data, CourseResult) if several else msgspec.convert(data, ChapterResult)
         text = render(format_name, found)
     except OSError as error:
         raise InputError(f"{result} cannot be read: {error.strerror}") from None

@@ -29,16 +29,16 @@ _SHARED = (
     click.option("--seed", type=click.IntRange(0), help="Draw the inputs from this number."),
     click.option("--seed-file", type=_FILE, help="Draw the inputs from the secret in this file."),
     click.option("--ledger", type=_FILE, help="Where results are kept  [default: OUTPUT/ledger.sqlite]"),
-    click.option("--output", type=_FILE, default=Path("grades"), show_default=True, help="The folder for what is written."),
+    click.option("--output", type=_FILE, default=Path("grades"), show_default=True, help="The folder to write to."),
     click.option("-j", "--jobs", type=click.IntRange(1), help="Processes on this machine  [default: one a core]"),
     click.option("--cluster", metavar="ADDRESS", help="Grade on a dask cluster: its scheduler's address."),
-    click.option("--sandbox", type=click.Choice(["auto", "strict", "off"]), help="The walls around student code [auto]."),
-    click.option("--layout", type=click.Choice(["auto", "files", "folders", "nbgrader"]), help="How DIR is laid out [auto]."),
+    click.option("--sandbox", type=click.Choice(["auto", "strict", "off"]), help="Walls around student code [auto]."),
+    click.option("--layout", type=click.Choice(["auto", "files", "folders", "nbgrader"]), help="How DIR is built."),
     click.option("--student-pattern", metavar="REGEX", help="Find students in paths: a pattern with (?P<student>...)."),
     click.option("--roster", type=_FILE, help="A CSV table of students; who handed in nothing gets a row too."),
     click.option("--policy", type=_FILE, help="Rules: a file with a [class] table  [default: ./dlgrade.toml]"),
     click.option("--times", type=_FILE, help="Trusted times: a CSV table with columns student, submitted."),
-    click.option("--reveal", type=click.Choice(["none", "mistake", "values"]), help="What students' feedback tells [mistake]."),
+    click.option("--reveal", type=click.Choice(["none", "mistake", "values"]), help="What feedback tells [mistake]."),
     click.option("--canvas", type=_FILE, help="A Canvas gradebook export to fill in."),
     click.option("--moodle", type=_FILE, help="A Moodle grading worksheet to fill in."),
     click.option("--write", multiple=True, type=click.Choice(WRITERS), help="Write only this; may be given again."),
@@ -59,8 +59,8 @@ def _with_shared(command: Callable[..., int]) -> Callable[..., int]:
 def command(folder: Path, dry_run: bool, **options: Any) -> int:
     """Grade the submissions in DIR, a folder or a zip.
 
-    Every graded submission is in the ledger at once: a run that was stopped goes on where it was when the same command is
-    given again. Exit status 0 means full marks for all, 1 marks missing, 3 that some could not be graded.
+    Every graded submission is in the ledger at once: a run that was stopped goes on where it was when the same command
+    is given again. Exit status 0 means full marks for all, 1 marks missing, 3 that some could not be graded.
     """
     settings = _settings(folder, options, None)
     if dry_run:
@@ -157,7 +157,9 @@ def _dry_run(settings: Settings) -> int:
         click.echo(one_line(f"{entry.chapter}  {entry.state:10}  {entry.student}  {entry.path}{note}"))
     for path, why in made.discovery.unmatched:
         click.echo(one_line(f"{'':5}  unmatched   {path}  ({why})"))
-    click.echo(f"{ready} of {len(made.discovery.entries)} can be graded; {len(made.discovery.unmatched)} files are unmatched")
+    click.echo(
+        f"{ready} of {len(made.discovery.entries)} can be graded; {len(made.discovery.unmatched)} files are unmatched"
+    )
     return FULL_MARKS
 
 
@@ -212,6 +214,7 @@ def _carry_out(
 
     run = Run(made.discovery.entries, made.seed_name, made.checks, made.setup.reveal, again)
     ledger.note(settings=msgspec.json.encode(settings).decode())
+    _say_who_is_gone(made, ledger)
     done, rate = _through_pool(run, made, ledger, options)
 
     def grades() -> Iterator[Grade]:
@@ -241,6 +244,19 @@ def _carry_out(
         return GRADER_FAILED
     full = all(s.full == s.rows for s in reports)
     return FULL_MARKS if full else MARKS_MISSING
+
+
+def _say_who_is_gone(made: Plan, ledger: Ledger) -> None:
+    """Name the students who have a result in the ledger and are not among the submissions any more."""
+    from dlgrade.report.safe import one_line
+
+    for chapter in made.chapters:
+        here = {entry.student for entry in made.discovery.entries if entry.chapter == chapter}
+        gone = [student for student in ledger.students(chapter) if student not in here]
+        if gone:
+            more = f" and {len(gone) - LISTED} more" if len(gone) > LISTED else ""
+            names = one_line(", ".join(gone[:LISTED]))
+            click.echo(f"in the ledger for {chapter}, but not handed in any more: {names}{more}", err=True)
 
 
 def _through_pool(run: Run, made: Plan, ledger: Ledger, options: dict[str, Any]) -> tuple[Graded, str]:

@@ -48,11 +48,16 @@ def settings(root: Path) -> Config:
         return config(root)
 
 
+def near(path: Path) -> str:
+    """A path as somebody in the current folder would write it."""
+    here = Path.cwd()
+    whole = path.absolute()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(path)
+
+
 def file_of(root: Path, chapter: Chapter) -> str:
     """The chapter's answer as somebody in the current folder would write it."""
-    path = answer(root, chapter.stem) or root / "exercises" / f"{chapter.stem}.py"
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    return near(answer(root, chapter.stem) or root / "exercises" / f"{chapter.stem}.py")
 
 
 def warn(text: str) -> None:

@@ -14,7 +14,7 @@ from dlgrade.cli.errors import InputError
 @click.option("--print", "to_stdout", is_flag=True, help="Write it to standard output instead of to a file.")
 def command(chapter: str, give_up: bool, to_stdout: bool) -> int:
     """Put CHAPTER's worked and explained solution into `solutions/`. It opens when the chapter is solved."""
-    from dlgrade.cli.here import one_sentence, position_in, root_here
+    from dlgrade.cli.here import near, one_sentence, position_in, root_here
     from dlgrade.cli.targets import named_chapter
     from dlgrade.selfstudy import progress
     from dlgrade.selfstudy.workspace import solution_text, write_solution
@@ -28,9 +28,9 @@ def command(chapter: str, give_up: bool, to_stdout: bool) -> int:
         )
     with one_sentence():
         # Recorded first: a solution that cannot be recorded as given up does not open.
-        progress.note(root, "solution" if state.solved else "gave up", found.id)
+        progress.note(root, "solution" if state.solved or state.gave_up_at else "gave up", found.id)
         if to_stdout:
             click.echo(solution_text(found.stem), nl=False)
         else:
-            click.echo(str(write_solution(root, found.stem)))
+            click.echo(near(write_solution(root, found.stem)))
     return 0

@@ -18,7 +18,7 @@ _PARTS: tuple[tuple[str, int, tuple[str, ...]], ...] = (
         "Foundations",
         300,
         (
-            "Part X — Deep Learning",
+            "Deep Learning: The Two-Spiral Problem",
             "What is Deep Learning?",
             "The Perceptron",
             "Multilayer Networks",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from functools import cache
 from types import CodeType
 from typing import Any
@@ -18,7 +18,7 @@ from dlgrade.grading.diagnose import CHECK_FAILURES, Catalogue
 from dlgrade.grading.essential import essential
 from dlgrade.grading.results import ChapterResult, CheckResult, ExerciseResult, Status, exercise_result
 from dlgrade.grading.seeds import Seed
-from dlgrade.grading.student import SandboxStudent, Student, StudentFailure, described, signatures_of
+from dlgrade.grading.student import SandboxStudent, Student, StudentFailure, builtin_error, described, signatures_of
 from dlgrade.sandbox.launch import Launcher
 from dlgrade.sandbox.session import Session, Source
 
@@ -26,6 +26,19 @@ from dlgrade.sandbox.session import Session, Source
 MAX_TIMEOUTS = 2
 
 Progress = Callable[[Exercise, Check], None]
+
+
+# Under a secret seed nothing is said that student code could have shaped: names, types and sizes carry inputs out as
+# well as printed text does.
+WITHHELD: dict[Status, str] = {
+    "failed": "What came back is not what the exercise asks for.",
+    "error": "The code raised an error.",
+    "missing": "It is still to do.",
+    "timeout": "It did not end in time.",
+    "crashed": "Its process ended before it returned.",
+    "refused": "What came back is no plain numbers.",
+    "skipped": "It needs a value from a call that failed.",
+}
 
 
 class Solution:
@@ -63,18 +76,27 @@ class Grader:
         return self.drawn[key]
 
     def grade(
-        self, source: Source, *, sha256: str = "", only: Set[str] | None = None, progress: Progress | None = None
+        self,
+        source: Source,
+        *,
+        sha256: str = "",
+        only: Set[str] | None = None,
+        recognised: Set[str] = frozenset(),
+        progress: Progress | None = None,
     ) -> ChapterResult:
-        """The result for one submission; `only` names the exercises to grade, if not all."""
+        """The result for one submission. `only` names the exercises to grade, if not all, and `recognised` mistakes
+        that were recognised in exercises before them.
+        """
         started = time.monotonic()
         exercises = [e for e in self.chapter.exercises if only is None or e.name in only]
         sha256 = sha256 or hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest()
         if source.filename.endswith(".ipynb"):  # its plots and experiments are no answer
-            source = msgspec.structs.replace(source, cells=essential(source.cells, _asked_for(exercises)))
+            source = msgspec.structs.replace(source, cells=essential(source.cells, asked_for(exercises)))
         with Session(self.launcher, source) as session:
             session.start()
             stdout = session.take_stdout()
             run = _Run(self, session, progress)
+            run.recognised = [m for e in self.chapter.exercises for m in e.mistakes if m.name in recognised]
             results = tuple(run.exercise(e) for e in exercises)
         return ChapterResult(
             chapter=self.chapter.id,
@@ -93,7 +115,7 @@ class Grader:
         )
 
 
-def _asked_for(exercises: list[Exercise]) -> set[str]:
+def asked_for(exercises: Sequence[Exercise]) -> set[str]:
     """The names that the checks of these exercises ask a file for."""
     named = {name for e in exercises for name in (*e.functions, *(f for check in e.checks for f in check.functions))}
     return {name.partition(".")[0] for name in named}
@@ -165,17 +187,14 @@ class _Run:
 
     def message(self, error: Failure, student: Student) -> str:
         """One failure in full: the case, the call, what is wrong with it, and the numbers where they may be shown."""
+        where = f"On {error.reason}: " if error.reason else ""
+        if not self.grader.reveal:
+            return where + WITHHELD[error.status if isinstance(error, StudentFailure) else "failed"]
         if isinstance(error, StudentFailure) and error.status == "missing":
             return error.text
-        reveal = self.grader.reveal
-        parts = []
-        if error.reason:
-            parts.append(f"On {error.reason}:")
-        if error.call is not None:
-            parts.append(f"{described(error.call, student, values=reveal)}\n")
-        parts.append(error.text[:1].upper() + error.text[1:] if not error.text.startswith("`") else error.text)
-        text = " ".join(parts).replace("\n ", "\n")
-        return f"{text}\n{error.values.strip()}" if reveal and error.values else text
+        call = f"{described(error.call, student, values=True)}\n" if error.call is not None else ""
+        text = error.text if error.text.startswith("`") else error.text[:1].upper() + error.text[1:]
+        return f"{where}{call}{text}\n{error.values}".strip()
 
     def near_name(self, failure: StudentFailure) -> str:
         """What may explain an absent function: the file stopped early, or the name is spelt differently."""
@@ -230,7 +249,7 @@ def file_problem(session: Session, *, reveal: bool) -> str:
 
 
 def _stopped(failed: dict[str, Any], session: Session, reveal: bool) -> str:
-    kind = str(failed.get("type")) if failed.get("builtin") is True else "an error"
+    kind = builtin_error(failed) or "an error of its own kind"
     trace = failed.get("trace")
     line = trace[-1][0] if type(trace) is list and trace and type(trace[-1]) is tuple else None
     where = f" at line {line}" if type(line) is int and line and reveal else ""

@@ -6,6 +6,7 @@ Both keep a transcript of the calls and their replies, which is what recognising
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 from collections.abc import Callable, Sequence
 from types import CodeType
@@ -16,7 +17,7 @@ import numpy as np
 from dlgrade.course.compare import Failure, describe
 from dlgrade.grading.results import Status
 from dlgrade.sandbox.protocol import Callback, Function, Handle, encode
-from dlgrade.sandbox.session import Call, Reply, Session, Source, read_reply
+from dlgrade.sandbox.session import Call, Reply, Session, Source, answer_callback, read_reply
 from dlgrade.sandbox.worker import Worker
 
 SHOWN_ELEMENTS = 12
@@ -127,8 +128,17 @@ class LocalStudent(Student):
 
     def _special(self, kind: str, content: Any) -> Any:
         if kind == "callback":
-            return self.callbacks[content[0]].function
+            return self._callback(self.callbacks[content[0]])
         return Worker.special(self.worker, kind, content)
+
+    def _callback(self, callback: Callback) -> Callable[..., Any]:
+        def function(*args: Any, **kwargs: Any) -> Any:
+            _, value, error = answer_callback(callback, args, kwargs)
+            if error:
+                raise ValueError(error)
+            return value
+
+        return function
 
     def _number(self, value: Any) -> None:
         if type(value) is Callback:
@@ -185,9 +195,8 @@ def explain(call: Call, reply: Reply, student: Student) -> StudentFailure:
     if reply.status == "refused":
         where = str(detail.get("where", "the result"))
         what = str(detail.get("what", "no plain data"))
-        text = f"`{name}` returned no plain numbers: {where} is {what}. Return numbers, NumPy arrays, or tuples, "
-        "lists and dicts of them."
-        return StudentFailure("refused", text)
+        text = f"`{name}` returned no plain numbers: {where} is {what}."
+        return StudentFailure("refused", f"{text} Return numbers, NumPy arrays, or tuples, lists and dicts of them.")
     if reply.status == "timeout":
         limit = f"{detail.get('limit_s', 0):g} seconds of {'computing' if detail.get('clock') == 'cpu' else 'waiting'}"
         return StudentFailure("timeout", f"`{name}` was stopped after {limit}. Is there a loop that does not end?")
@@ -198,7 +207,7 @@ def explain(call: Call, reply: Reply, student: Student) -> StudentFailure:
 
 def _missing(call: Call, detail: dict[str, Any]) -> str:
     if detail.get("absent"):
-        return f"There is no `{call.function}` in the file."
+        return f"There is no `{str(detail['absent'])[:60]}` in the file."
     if "builtin" in detail:
         trace = detail.get("trace")
         inner = trace[-1][1] if type(trace) is list and trace and type(trace[-1]) is tuple else call.function
@@ -209,7 +218,7 @@ def _missing(call: Call, detail: dict[str, Any]) -> str:
 
 
 def _raised(call: Call, detail: dict[str, Any], student: Student) -> StudentFailure:
-    kind = str(detail.get("type", "an error")) if detail.get("builtin") is True else "an error"
+    kind = builtin_error(detail)
     if "signature" in detail:
         asked = student.signatures.get(call.function, "")
         return StudentFailure(
@@ -219,8 +228,15 @@ def _raised(call: Call, detail: dict[str, Any], student: Student) -> StudentFail
         )
     if kind in ("SystemExit", "KeyboardInterrupt"):
         return StudentFailure("error", f"`{call.function}` ended the program (it calls exit) instead of returning.")
-    text = f"`{call.function}` raised {kind if detail.get('builtin') is True else 'an error of its own kind'}."
+    text = f"`{call.function}` raised {kind or 'an error of its own kind'}."
     return StudentFailure("error", text, _trace_text(detail, student))
+
+
+def builtin_error(detail: dict[str, Any]) -> str:
+    """The name of Python's own error that a reply speaks of; empty for any other name, which code may choose freely."""
+    name = detail.get("type")
+    known = getattr(builtins, name, None) if type(name) is str and detail.get("builtin") is True else None
+    return known.__name__ if isinstance(known, type) and issubclass(known, BaseException) else ""
 
 
 def _trace_text(detail: dict[str, Any], student: Student) -> str:

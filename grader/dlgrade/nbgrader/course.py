@@ -59,13 +59,18 @@ def add(course: Path, chapters: Iterable[Chapter], *, assignment: str = "", forc
     config = course / CONFIG
     if not config.exists():
         raise CourseError(f"there is no {CONFIG} in {course}: `dlgrade nbgrader init {course}` makes a course")
-    if assignment and (assignment != Path(assignment).name or "+" in assignment or assignment != assignment.strip()):
+    if assignment and not _is_assignment(assignment):
         raise CourseError(f"{assignment!r} cannot be the name of an assignment: it becomes that of a folder")
     notebooks = _notebooks(course, chapters, assignment)
     there = [str(path) for path in notebooks if path.exists()]
     if there and not force:
         raise CourseError(f"{', '.join(there)} exists and may hold changes of yours: --force writes it anew")
     yield from _write(course, notebooks)
+
+
+def _is_assignment(name: str) -> bool:
+    """Whether nbgrader takes the name, and it is that of one folder."""
+    return name == Path(name).name == name.strip() and "+" not in name and not name.startswith(".")
 
 
 def _notebooks(course: Path, chapters: Iterable[Chapter], assignment: str = "") -> dict[Path, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from functools import cache
 from typing import Any
 
@@ -21,6 +22,10 @@ from dlgrade.nbgrader.warm import Warm
 from dlgrade.sandbox.launch import SandboxError
 from dlgrade.sandbox.session import Source
 
+# `nbgrader validate` cuts what is wider.
+WIDTH = 80
+_HANGING: dict[str, Any] = {"subsequent_indent": "    ", "replace_whitespace": False}
+
 warm = cache(Warm)
 
 
@@ -28,14 +33,18 @@ class NotThereYet(AssertionError):
     """Raised where nbgrader looks for an error; a notebook shows its report instead of a traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        return str(self).split("\n")
+        return [part for line in str(self).split("\n") for part in textwrap.wrap(line, WIDTH, **_HANGING) or [""]]
 
 
 def practice(target: str) -> None:
     """Check one exercise, named like `ch305:softmax`, of the notebook that this runs in, and show the report."""
+    cells = _cells_run()
+    if cells is None:
+        print("This checks what a notebook has run: it works only in a notebook.", file=sys.stderr)
+        return
     chapter_id, _, name = target.partition(":")
     chapter = registry.chapter(chapter_id)
-    source = Source(tuple(map(plain_python, _cells_run())), "notebook.ipynb", chapter.stem)
+    source = Source(tuple(map(plain_python, cells)), "notebook.ipynb", chapter.stem)
     try:
         result = warm("auto").grade(chapter_id, source, public_seed(PRACTICE_SEED), reveal=True, only={name})
     except SandboxError as error:
@@ -44,12 +53,11 @@ def practice(target: str) -> None:
     _show(result, result.exercises[0])
 
 
-def _cells_run() -> list[str]:
+def _cells_run() -> list[str] | None:
     """Every cell run in this session, in order: one that was run again stands twice, and its last version counts."""
-    from IPython import get_ipython
-
-    shell: Any = get_ipython()
-    return list(shell.history_manager.input_hist_raw) if shell is not None else []
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return list(shell.history_manager.input_hist_raw) if shell else None
 
 
 def _show(result: ChapterResult, exercise: ExerciseResult) -> None:

@@ -29,6 +29,7 @@ class RestoreCells(NbGraderPreprocessor):
         seen: set[str] = set()
         # From the end, for of two copies nbgrader takes the last one, and running both leaves that one's functions.
         for cell in reversed(nb.cells):
+            cell.source = cell.source.encode("utf-8", "replace").decode()  # what is no Unicode cannot be written
             self._restore(cell, notebook.cells, seen)
         for grade_id, test in notebook.ours.items():
             if grade_id not in seen:

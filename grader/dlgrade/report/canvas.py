@@ -46,16 +46,19 @@ def fresh(grades: Iterable[Grade]) -> list[list[object]]:
 def filled(export: Sequence[Sequence[str]], grades: Iterable[Grade]) -> tuple[list[list[object]], list[str]]:
     """An export's own rows with our columns filled in, and the graded students who are not in it.
 
-    A student is found by ID, SIS login or SIS user. Only the columns of graded chapters are kept, for Canvas reads every
-    column it is given as a change. Raises `SheetError` if there is not exactly one column for a chapter.
+    A student is found by ID, SIS login or SIS user. Only the columns of graded chapters are kept, for Canvas reads
+    every column it is given as a change. Raises `SheetError` if there is not exactly one column for a chapter.
     """
     if not export or not {"Student", "ID"} <= {name.strip() for name in export[0]}:
         raise SheetError("it is no export of a Canvas gradebook: there are no columns Student and ID")
     head = [name.strip() for name in export[0]]
     keys = [head.index(name) for name in ("ID", "SIS Login ID", "SIS User ID") if name in head]
-    table = [[*row, *[""] * (len(head) - len(row))] for row in export[1:]]
+    table: list[list[str]] = [[*row, *[""] * (len(head) - len(row))] for row in export[1:]]
     place = {
-        row[column].strip(): index for column in reversed(keys) for index, row in enumerate(table) if row[column].strip()
+        row[column].strip(): index
+        for column in reversed(keys)
+        for index, row in enumerate(table)
+        if row[column].strip()
     }
     columns: dict[str, int] = {}
     lost = []
@@ -69,7 +72,7 @@ def filled(export: Sequence[Sequence[str]], grades: Iterable[Grade]) -> tuple[li
         elif grade.points is not None:
             table[index][columns[chapter]] = f"{grade.points:.10g}"
     kept = [head.index(name) for name in WHO if name in head] + list(columns.values())
-    return [[head[i] for i in kept]] + [[row[i] for i in kept] for row in table], lost
+    return [[row[i] for i in kept] for row in (head, *table)], lost
 
 
 def _column(head: list[str], grade: Grade) -> int:

@@ -23,7 +23,9 @@ def pieces(rows: Iterable[Row]) -> Iterator[str]:
 
 def _without_result(row: Row, name: str) -> ET.Element:
     """A suite with one error: there was nothing to grade, or the grader could not."""
-    element = ET.Element("testsuite", name=one_line(name), tests="1", failures="0", errors="1", skipped="0", time="0.000")
+    element = ET.Element(
+        "testsuite", name=one_line(name), tests="1", failures="0", errors="1", skipped="0", time="0.000"
+    )
     case = ET.SubElement(element, "testcase", name="submission", classname=row.chapter)
     error = ET.SubElement(case, "error", type=row.status, message=one_line(row.note[:200]))
     error.text = head(row.note)

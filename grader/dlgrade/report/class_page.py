@@ -28,9 +28,7 @@ KEY = (
 def render(summaries: Sequence[Summary], name: str = "") -> str:
     """One page for all chapters of a run."""
     title = name or "The class in " + ", ".join(s.chapter for s in summaries)
-    return page(
-        "class.html.j2", name=title, chapters=[_chapter(s) for s in summaries], key=KEY, version=__version__
-    )
+    return page("class.html.j2", name=title, chapters=[_chapter(s) for s in summaries], key=KEY, version=__version__)
 
 
 def _chapter(s: Summary) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from statistics import fmean, median
 
 import msgspec
 
+from dlgrade.course import registry
 from dlgrade.report.rows import Grade, Row, RowStatus
 
-MAX_BAND_ROWS = 120
+# More rows than this nobody reads: neighbouring scores are put together then, into so many bands.
+MAX_ROWS = 500
+BANDS = 120
 
 
 class MistakeCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +98,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         for score in self.scores:
             counts[10 * score // self.max_score] += 1
         edges = [(self.max_score * i + 9) // 10 for i in range(11)]
-        labels = [f"{low}–{high - 1}" if high - 1 > low else str(low) for low, high in zip(edges, edges[1:], strict=False)]
+        labels = [f"{low}–{high - 1}" if high - 1 > low else str(low) for low, high in itertools.pairwise(edges)]
         return list(zip([*labels, str(self.max_score)], counts, strict=True))
 
 
@@ -177,10 +181,13 @@ class Counting:
             )
 
     def _mistakes(self) -> tuple[MistakeCount, ...]:
+        # A mistake shows wherever its function is used; what to speak about is the exercise that it belongs to.
+        chapter = registry.chapter(self.first.chapter) if self.first else None
+        home = {m.name: e.name for e in chapter.exercises for m in e.mistakes} if chapter else {}
         counted = [
             MistakeCount(
                 name=name,
-                exercise=made.places.most_common(1)[0][0],
+                exercise=home.get(name) or made.places.most_common(1)[0][0],
                 advice=made.advice,
                 students=tuple(sorted(made.points, key=str.casefold)),
                 points=made.points.total(),
@@ -201,8 +208,8 @@ class Counting:
 
 def _heat(scored: list[tuple[int, str, tuple[int | None, ...]]]) -> tuple[tuple[HeatRow, ...], int]:
     """A row for every student, or where they are too many to look at, for every so many; and how many that is."""
-    size = -(-len(scored) // MAX_BAND_ROWS)
-    if size <= 1:
+    size = -(-len(scored) // BANDS)
+    if len(scored) <= MAX_ROWS:
         return tuple(HeatRow(label=s, score=total, exercises=scores) for total, s, scores in scored), 1
     rows = []
     for start in range(0, len(scored), size):

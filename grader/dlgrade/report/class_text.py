@@ -71,7 +71,8 @@ def _chapter(s: Summary) -> dict[str, Any]:
         "median": s.median,
         "full_marks": s.full,
         "mistakes": [
-            {"mistake": m.name, "exercise": m.exercise, "students": len(m.students), "points": m.points} for m in s.mistakes
+            {"mistake": m.name, "exercise": m.exercise, "students": len(m.students), "points": m.points}
+            for m in s.mistakes
         ],
     }
 

@@ -31,7 +31,7 @@ def render(grade: Grade, reveal: Reveal = "mistake") -> str:
         penalty=f"{grade.penalty:g}" if grade.penalty else "",
         remark=grade.remark,
         note=_note(grade, reveal),
-        exercises=[_exercise(e, reveal) for e in result.exercises] if result else [],
+        exercises=[{"number": i, **_exercise(e, reveal)} for i, e in enumerate(result.exercises)] if result else [],
         foot=f"Graded by dlgrade {result.dlgrade}; file {result.sha256[:12]}" if result else "",
     )
 
@@ -47,6 +47,7 @@ def _note(grade: Grade, reveal: Reveal) -> str:
 
 def _exercise(exercise: ExerciseResult, reveal: Reveal) -> dict[str, Any]:
     groups = []
+    advised: set[str] = set()
     if reveal != "none" and exercise.status != "missing":
         for checks in alike(wrong(exercise)):
             first = checks[0]
@@ -56,9 +57,10 @@ def _exercise(exercise: ExerciseResult, reveal: Reveal) -> dict[str, Any]:
                     "label": STATUS_LABELS[first.status],
                     "message": first.message,
                     "mistake": first.mistake,
-                    "advice": first.advice,
+                    "advice": "" if first.advice in advised else first.advice,
                 }
             )
+            advised.add(first.advice)
     return {
         "name": exercise.name,
         "score": exercise.score,
@@ -74,7 +76,7 @@ def _exercise(exercise: ExerciseResult, reveal: Reveal) -> dict[str, Any]:
 
 
 def file_name(student: str, chapter: str) -> str:
-    """A file name for a student's page: theirs where it is harmless everywhere, else with a digest that keeps it apart."""
+    """A file name for a student's page: their name where that is harmless, else with a digest to keep it apart."""
     plain = re.sub(r"[^A-Za-z0-9._@-]+", "-", student).strip(".-")[:60]
     if plain != student or plain != plain.lower() or re.search("-[0-9a-f]{8}$", plain):
         # Lower case and upper case are one name on some systems; and nobody's own name may look like another's file.

@@ -1,4 +1,4 @@
-"""A class as JSON lines: an object for every student and chapter, with the whole result (docs/class-row.schema.json)."""
+"""A class as JSON lines: an object for every student and chapter, result and all (docs/class-row.schema.json)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Grades for Moodle: the assignment's own grading worksheet filled in, or a table for its gradebook import.
 
 Formats: "Offline grading worksheet" (columns Identifier, "Participant 77"; Full name; Email address; Status; Grade;
-Maximum grade; Last modified (grade); Feedback comments) and "Grade import" in Moodle's documentation, where any column can
-be told to name the student. The worksheet's times stay as they are: by them Moodle sees what it has changed since.
+Maximum grade; Last modified (grade); Feedback comments) and "Grade import" in Moodle's documentation, where any column
+can be told to name the student. The worksheet's times stay as they are: by them Moodle sees what it has changed since.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def filled(
 ) -> tuple[list[list[object]], list[str]]:
     """A worksheet with grades and feedback in it, and the graded students who are not in it.
 
-    A student is found by participant number, ID number, user name or address. Raises `SheetError` if it is no worksheet,
-    or its maximum is not the class's.
+    A student is found by participant number, ID number, user name or address. Raises `SheetError` if it is no
+    worksheet, or its maximum is not the class's.
     """
     head = [name.strip() for name in worksheet[0]] if worksheet else []
     lower = [name.lower() for name in head]
@@ -84,8 +84,8 @@ def _same_maximum(text: str, grade: Grade) -> None:
         return
     if abs(maximum - grade.max_points) > 1e-6:
         raise SheetError(
-            f"its maximum grade is {maximum:g} and the class's points are {grade.max_points:g}: set `points = {maximum:g}` in "
-            "the [class] table of dlgrade.toml"
+            f"its maximum grade is {maximum:g} and the class's points are {grade.max_points:g}: "
+            f"set `points = {maximum:g}` in the [class] table of dlgrade.toml"
         )
 
 

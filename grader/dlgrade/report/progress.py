@@ -1,4 +1,4 @@
-"""How far a long run is, on standard error: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+"""How far a long run is, on standard error: a bar with rate and time left on a terminal, else a line now and then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A class, as writers see it: one row for every student and chapter, whatever became of it. No writer computes a score."""
+"""A class, as writers see it: one row for every student and chapter, whatever became of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import msgspec
 
 from dlgrade.grading.results import ChapterResult
 
-# graded: the file ran.  problem: it was graded, but did not run to its end.  unreadable, ambiguous, missing: there was no
-# one file to grade, which scores 0.  ungraded: the grader could not do its work, which scores nothing and is no 0.
+# graded: the file ran.  problem: it was graded, but did not run to its end.  unreadable, ambiguous, missing: there was
+# no one file to grade, which scores 0.  ungraded: the grader could not do its work, which is no score and no 0.
 RowStatus = Literal["graded", "problem", "unreadable", "ambiguous", "missing", "ungraded"]
 
 Reveal = Literal["none", "mistake", "values"]

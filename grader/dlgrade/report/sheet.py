@@ -1,4 +1,4 @@
-"""Tables for spreadsheets. Names and notes are a student's, and a cell that begins like a formula is one to a spreadsheet."""
+"""Tables for spreadsheets, in which a student's name or note must not become a formula."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO
 from dlgrade.report.rows import Grade
 from dlgrade.report.safe import one_line
 
-# What a spreadsheet takes for the start of a formula, in ASCII and in the full-width forms that some locales read alike.
+# What a spreadsheet takes for the start of a formula, in ASCII and in the full-width forms that some read alike.
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?%?")
 MAX_CELL = 1000

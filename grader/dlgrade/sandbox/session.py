@@ -240,7 +240,7 @@ class Session:
                         self._heard(text)
                     case ("callback", int(id), tuple(args), dict(kwargs)) if calls_back < MAX_CALLBACKS:
                         calls_back += 1
-                        outgoing += frame(encode(_answer(callbacks.get(id), args, kwargs)))
+                        outgoing += frame(encode(answer_callback(callbacks.get(id), args, kwargs)))
                     case ("reply", int(id), str(status), content, list(changed), list(warned)) if [id] == ids[
                         len(received) : len(received) + 1
                     ]:
@@ -325,7 +325,7 @@ def _wait(channel: socket.socket, writing: bool) -> set[str]:
     return {name for name, ready in (("read", readable), ("write", writable)) if ready}
 
 
-def _answer(callback: Callback | None, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> tuple[str, Any, str]:
+def answer_callback(callback: Callback | None, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> tuple[str, Any, str]:
     """Run a callback on the student's arguments. Whatever they were, the answer is data or one sentence."""
     if callback is None or callback.function is None:
         return "answer", None, "there is no such function to call"

@@ -160,6 +160,10 @@ def _encoded(value: Any) -> bytes | None:
 Outcome = tuple[str, bytes | dict[str, Any], list[int], list[str]]
 
 
+class Absent(Exception):
+    """A function that was to be passed to another is not in the student's file."""
+
+
 class Worker:
     """One submission: its namespace, the values kept for it, and the channel to the grader."""
 
@@ -169,7 +173,7 @@ class Worker:
         self.namespace: dict[str, Any] = {}
         self.filename = ""
         self.kept: dict[int, Any] = {}
-        self.next_handle = 0
+        self.next_handle = self.handles = 0
 
     def serve(self) -> None:
         """Answer messages until the grader closes the channel."""
@@ -185,9 +189,13 @@ class Worker:
 
     def special(self, kind: str, content: Any) -> Any:
         if kind == "handle":
+            self.handles += 1
             return self.kept[content]
         if kind == "function":
-            return self.find(content)
+            try:
+                return self.find(content)
+            except (KeyError, AttributeError):
+                raise Absent(content) from None
         return self.callback(*content)
 
     def find(self, name: str) -> Any:
@@ -239,9 +247,15 @@ class Worker:
         """Call a function, or a method of the kept value `on`, with the encoded `(args, kwargs)`."""
         try:
             target = self.find(name) if on is None else getattr(on, name)
-            args, kwargs = decode(arguments, specials=self.special)
         except (KeyError, AttributeError):
-            return "missing", {"absent": True}, [], []
+            return "missing", {"absent": name}, [], []
+        self.handles = 0
+        try:
+            args, kwargs = decode(arguments, specials=self.special)
+        except Absent as error:
+            return "missing", {"absent": str(error)}, [], []
+        # A kept value is the same object each time it is handed over, so what it was must be noted before the call.
+        before = [_encoded(value) for value in (*args, *kwargs.values())] if self.handles else None
         if not callable(target):
             return "missing", {"type": type(target).__name__}, [], []
         with warnings.catch_warnings(record=True) as caught:
@@ -250,7 +264,7 @@ class Worker:
                 value = target(*args, **kwargs)
             except BaseException as error:
                 return self.failed(error, target, args, kwargs)
-        changed = self.changed(arguments, args, kwargs)
+        changed = self.changed(arguments, before, args, kwargs)
         warned = [str(w.message)[:200] for w in caught[:8]]
         try:
             answer = encode(self.plain(value, keep), where="the result", student=True)
@@ -271,13 +285,15 @@ class Worker:
                     detail["signature"] = str(signature)[:300]
         return "error", detail, [], []
 
-    def changed(self, arguments: bytes, args: Any, kwargs: Any) -> list[int]:
+    def changed(self, arguments: bytes, before: list[bytes | None] | None, args: Any, kwargs: Any) -> list[int]:
         """The numbers of the arguments that a call modified."""
-        if _encoded((args, kwargs)) == arguments:
-            return []
-        before_args, before_kwargs = decode(arguments, specials=self.special)
-        before, after = (*before_args, *before_kwargs.values()), (*args, *kwargs.values())
-        return [i for i, (was, now) in enumerate(zip(before, after, strict=True)) if _encoded(was) != _encoded(now)]
+        if before is None:
+            if _encoded((args, kwargs)) == arguments:
+                return []
+            old_args, old_kwargs = decode(arguments, specials=self.special)
+            before = [_encoded(value) for value in (*old_args, *old_kwargs.values())]
+        after = [_encoded(value) for value in (*args, *kwargs.values())]
+        return [i for i, (was, now) in enumerate(zip(before, after, strict=True)) if was != now]
 
     def plain(self, value: Any, keep: Any) -> Any:
         """The answer with the parts to keep replaced by handles: True keeps all of it, a tuple its items."""

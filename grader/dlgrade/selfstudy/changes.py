@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from dlgrade import __version__
 from dlgrade.course import registry
-from dlgrade.course.spec import Chapter, Exercise
+from dlgrade.course.spec import Chapter
 from dlgrade.grading.essential import OPAQUE, essential
+from dlgrade.grading.grader import asked_for
 from dlgrade.sandbox.session import Source
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -41,7 +43,7 @@ class File:
         if used & _REACHES_ANYWHERE:
             self.surroundings += ast.dump(ast.parse(text))
 
-    def fingerprint(self, names: tuple[str, ...], salt: str) -> str:
+    def fingerprint(self, names: Iterable[str], salt: str) -> str:
         """A hash of all that these top-level names depend on."""
         todo, seen, dumps = list(names), set[str](), []
         while todo:
@@ -57,18 +59,11 @@ class File:
 
 def fingerprints(chapter: Chapter, source: Source) -> dict[str, str]:
     """The fingerprint of each exercise's code, by the exercise's name; raises SyntaxError if there is no reading it."""
-    functions = {e.name: _functions(e) for e in chapter.exercises}
     text = source.text
     if source.filename.endswith(".ipynb"):
-        text = "\n".join(essential(source.cells, {name for names in functions.values() for name in names}))
+        text = "\n".join(essential(source.cells, asked_for(chapter.exercises)))
     file, salt = File(text), _checks_version(chapter.stem)
-    return {name: file.fingerprint(names, salt) for name, names in functions.items()}
-
-
-def _functions(exercise: Exercise) -> tuple[str, ...]:
-    """The top-level names that an exercise's checks can call."""
-    asked = (*exercise.functions, *(f for check in exercise.checks for f in check.functions))
-    return tuple(dict.fromkeys(name.partition(".")[0] for name in asked))
+    return {e.name: file.fingerprint(asked_for([e]), salt) for e in chapter.exercises}
 
 
 @cache

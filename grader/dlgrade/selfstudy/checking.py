@@ -248,7 +248,14 @@ class Checker(threading.Thread):
             self.tell(Busy(chapter.id, f"{exercise.name}: {check.name}{limit}"))
 
         only = frozenset(e.name for e in group)
-        result = self.graders[chapter.id].grade(submission.source, sha256=submission.sha256, only=only, progress=tell)
+        before = [e.name for e in chapter.exercises[: chapter.exercises.index(group[0])] if e.name not in only]
+        earlier = self.known[chapter.id].exercises
+        recognised = frozenset(
+            c.mistake for name in before if name in earlier for c in earlier[name].checks if c.mistake
+        )
+        result = self.graders[chapter.id].grade(
+            submission.source, sha256=submission.sha256, only=only, recognised=recognised, progress=tell
+        )
         if self._superseded():  # perhaps cut off in the middle of its last check
             raise _Superseded
         return result

@@ -138,8 +138,8 @@ class History(msgspec.Struct, frozen=True):
         return states
 
     def last_chapter(self) -> str | None:
-        """The chapter of the last check."""
-        return self.checks[-1].chapter if self.checks else None
+        """The chapter that was checked last; what a report brought up to date does not count."""
+        return next((row.chapter for row in reversed(self.checks) if row.via != "report"), None)
 
 
 def _moment(row: CheckRow | Event) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dlgrade.course import outline
 from dlgrade.course.outline import Entry
 from dlgrade.course.spec import Chapter
+from dlgrade.grading.results import ExerciseStatus
 from dlgrade.report.parts import STATUS_LABELS
 from dlgrade.report.safe import visible
 from dlgrade.report.terminal import Paint, bar, cells, clip, spread, wrap
@@ -18,7 +19,7 @@ from dlgrade.selfstudy.progress import ChapterState
 COURSE = "Deep learning, written by hand"
 
 
-def chapter_status(state: ChapterState) -> str:
+def chapter_status(state: ChapterState) -> ExerciseStatus:
     """A chapter's status in the words of an exercise's."""
     if state.solved:
         return "passed"
@@ -43,13 +44,14 @@ def status(place: Position, paint: Paint, width: int) -> Iterator[str]:
 def part_heading(part: str, entries: list[Entry], place: Position, paint: Paint, width: int) -> str:
     there = [e for e in entries if e.id in place.available]
     solved = sum(place.state(e.id).solved for e in there)
-    name = f"{part.upper()} ({_numbers(entries)})"
+    name = f"{part.upper()} ({numbers(entries)})"
     count = f"{solved} of {len(entries)} solved"
     rule = "─" * (width - cells(name) - cells(count) - 2)
     return f"{paint('bold', name)} {paint('dim', rule)} {count}"
 
 
-def _numbers(entries: list[Entry]) -> str:
+def numbers(entries: list[Entry]) -> str:
+    """The chapters of a part, as in 314–323."""
     first, last = entries[0].id[2:], entries[-1].id[2:]
     return first if first == last else f"{first}–{last}"
 

@@ -12,7 +12,7 @@ from dlgrade.grading.results import ChapterResult, ExerciseResult
 from dlgrade.report import text as report
 from dlgrade.report.parts import next_exercise, nothing_ran
 from dlgrade.report.safe import head
-from dlgrade.report.terminal import Paint, cells, clip, wrap
+from dlgrade.report.terminal import Paint, cells, clip, clip_left, wrap
 from dlgrade.selfstudy import screens
 from dlgrade.selfstudy.position import Position, next_open
 
@@ -103,7 +103,7 @@ def _chapter(view: View, paint: Paint, width: int) -> list[str]:
     result, entry = view.result, outline.entry(view.chapter)
     name = f"{view.chapter}  {entry.title if entry else ''}"
     top = [*report.title(paint, width, name, result.score if result else 0, outline.POINTS)]
-    top += [paint("dim", clip(_meta(view), width)), ""]
+    top += [paint("dim", _meta(view, width)), ""]
     if result is not None and not nothing_ran(result):
         column = min(max((cells(e.name) for e in result.exercises), default=0), width - 42)
         for e in result.exercises:
@@ -114,15 +114,19 @@ def _chapter(view: View, paint: Paint, width: int) -> list[str]:
     return top
 
 
-def _meta(view: View) -> str:
-    if not view.at or view.result is None:
-        return view.file
-    if view.broken:
-        return f"{view.file} · {view.at} · not checked"
-    of = f"checked {len(view.checked)} of {len(view.result.exercises)}" if view.checked else "nothing to check again"
-    gained = view.result.score - (view.result.score if view.before is None else view.before)
-    more = f" · {gained:+d} points" if gained else ""
-    return f"{view.file} · {view.at} · {of} in {view.result.duration_s:.2f} s{more}"
+def _meta(view: View, width: int) -> str:
+    """The file, and when how much of it was checked; of a long name the end is kept."""
+    facts = ""
+    if view.at and view.broken:
+        facts = f" · {view.at} · not checked"
+    elif view.at and view.result is not None:
+        of = (
+            f"checked {len(view.checked)} of {len(view.result.exercises)}" if view.checked else "nothing to check again"
+        )
+        gained = view.result.score - (view.result.score if view.before is None else view.before)
+        more = f" · {gained:+d} points" if gained else ""
+        facts = f" · {view.at} · {of} in {view.result.duration_s:.2f} s{more}"
+    return clip_left(view.file, width - cells(facts)) + facts
 
 
 def _body(view: View, paint: Paint, width: int) -> Iterator[str]:

@@ -254,7 +254,8 @@ class Watch:
         folder = (self.root or Path.cwd()) / PICTURES
         target = folder / f"{chapter}.png"
         source = str(self.files()[chapter])
-        command = [sys.executable, "-m", "dlgrade", "picture", chapter, "--file", source, "--output", str(target)]
+        command = [sys.executable, "-P", "-m", "dlgrade", "picture", chapter]
+        command += ["--file", source, "--output", str(target)]
         try:
             folder.mkdir(exist_ok=True)
             run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)

@@ -124,6 +124,8 @@ def create(root: Path, *, notebooks: bool) -> Created:
         what, more = ("notebook", _NOTEBOOK_LINES) if notebooks else ("Python file", "")
         write(root / README, _README_TEXT.format(what=what, more=more))
         for id, stem in registry.stems().items():
+            if not _stub(stem).is_file():
+                continue  # a chapter that is being written
             if answer(root, stem) is None:
                 write(root / ANSWERS / f"{stem}{_suffix(notebooks)}", start_of(stem, notebook=notebooks))
             else:
@@ -137,12 +139,21 @@ def create(root: Path, *, notebooks: bool) -> Created:
 
 def start_of(stem: str, *, notebook: bool) -> str:
     """What a chapter's file holds before anything is written in it."""
-    text = (registry.content_folder("exercises") / f"{stem}.py").read_text(encoding="utf-8")
+    text = _stub(stem).read_text(encoding="utf-8")
     if not notebook:
         return text
     from dlgrade.authoring.notebooks import exercise_notebook
 
     return exercise_notebook(text, stem[:5])
+
+
+def _stub(stem: str) -> Path:
+    return registry.content_folder("exercises") / f"{stem}.py"
+
+
+def untouched(path: Path) -> bool:
+    """Whether nothing has been written in a chapter's file yet."""
+    return path.read_bytes() == start_of(path.stem, notebook=path.suffix == ".ipynb").encode("utf-8")
 
 
 def reset(root: Path, stem: str) -> Reset:

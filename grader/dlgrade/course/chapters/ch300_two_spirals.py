@@ -1628,7 +1628,7 @@ def held_out_accuracy(student: Any, rng: Rng) -> None:
         study = draw_study(rng)
         got = student.cross_val_accuracy(Callback(model, "fit_predict"), study.X, study.y, study.folds)
         with case_of(reason, student.transcript[-1][0]):
-            same(got, study.scores(model), "the accuracies")
+            same(got, study.scores(model), "the list of accuracies")
 
 
 @prop("the model learns from the training part and is asked about the test part", 3, "cross_val_accuracy")
@@ -1880,7 +1880,7 @@ def draw_picture(student: Any, figure: Any) -> None:
         xlabel="distance from the centre",
         ylabel="polar feature cos(angle - theta)",
         ylim=(-1.15, 1.15),
-        title=f"One feature found by hand: {by_hand:.1%}\n(the best that anybody can do on average: {best:.2%})",
+        title=f"One feature found by hand: {by_hand:.1%}\n(best possible on average: {best:.2%})",
     )
     right.legend(frameon=True, fontsize=8, loc="center left")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from dlreference import activations as ref
-from dlreference import init, mlp
+from dlreference import mlp
 from dlreference.linear import linear_forward
 
-from dlgrade.course.compare import holds, items, numbers, same
+from dlgrade.course.compare import entry, holds, items, numbers, same
 from dlgrade.course.kinds import Case, Rng, case_of, numeric, prop, unchanged
 from dlgrade.course.spec import Chapter, Check, Exercise, Mistake, Picture
 from dlgrade.sandbox.protocol import Callback
@@ -94,7 +94,12 @@ ACTIVATE = Exercise(
             "activate",
             value,
             [Case(f"{name}, entries of both signs", drawn(name, 3, 4)) for name in ("identity", "relu", "tanh")]
-            + [Case("sigmoid, entries of both signs", drawn("sigmoid", 2, 5))],
+            + [
+                Case("sigmoid, entries of both signs", drawn("sigmoid", 2, 5)),
+                Case(
+                    "relu, entries close to zero", lambda rng: (np.array([-1e-3, 1e-3, 0.0, -1e-300, 1e-300]), "relu")
+                ),
+            ],
         ),
         activate_is_quiet,
         numeric(
@@ -377,7 +382,7 @@ def forward_with_parts(X: Any, params: Params, activations: Sequence[str]) -> tu
     return out, {f"{part}{n}": layer[i] for n, layer in enumerate(cache, 1) for i, part in enumerate(("a", "z", "out"))}
 
 
-PARTS = {"a_prev": "what came in, a_prev,", "z": "z", "a": "a"}
+PARTS = {"a_prev": "item 0 (a_prev)", "z": "item 1 (z)", "a": "item 2 (a)"}
 FORWARD_DEPTHS = [
     Case("two layers of different widths", network([3, 5, 2], 6, ["relu", "identity"])),
     Case("three layers", network([4, 6, 3, 5], 7, ["tanh", "relu", "sigmoid"])),
@@ -665,7 +670,7 @@ def gap_of_one(student: Any, rng: Rng) -> None:
 
 @prop("the whole batch goes in at once, the vectors one by one", 3, "batch_gap")
 def gap_called_right(student: Any, rng: Rng) -> None:
-    pair = Pair(rng, 5, {(0, 0): 0.0625, (1, 2): -0.25, (2, 1): 0.5}, {})
+    pair = Pair(rng, 5, {(0, 0): 0.03125, (1, 2): -0.375, (2, 1): 0.5}, {})
     gaps_are(student, {"five samples": (pair, 0.5)})
     holds((5, 4) in pair.batches, "`batched` should be called with the whole of X, all its rows together.")
     holds(
@@ -1039,26 +1044,29 @@ def draw_picture(student: Any, figure: Any) -> None:
     """The size of the signal in ten layers under He weights, and what a batch costs in memory."""
     left, right = figure.subplots(1, 2)
     rng = np.random.default_rng(304)
-    depth, width = 10, 128
-    X = rng.normal(size=(128, width))
-    params = {f"W{n}": init.he_normal(width, width, rng) for n in range(1, depth + 1)}
-    params |= {f"b{n}": np.zeros(width) for n in range(1, depth + 1)}
+    # One network of this width wanders off by chance; several show where it wanders about.
+    depth, width, networks = 10, 100, 6
+    X = rng.normal(size=(60, width))
+    params = [mlp.init_mlp([width] * (depth + 1), rng) for _ in range(networks)]
     layers = np.arange(1, depth + 1)
     for i, name in enumerate(("relu", "tanh", "sigmoid")):
-        answer = student.layer_statistics(X, params, [name] * depth)
-        means, stds = (numbers(part, (depth,), "the statistics") for part in items(answer, ("means", "stds")))
+        answers = [items(student.layer_statistics(X, net, [name] * depth), ("means", "stds")) for net in params]
+        means, stds = (
+            np.mean([numbers(answer[part], (depth,), "the statistics") for answer in answers], axis=0)
+            for part in (0, 1)
+        )
         left.plot(layers, stds, "o-", color=f"C{i}", ms=4, label=f"{name}: standard deviation")
         left.plot(layers, means, "s:", color=f"C{i}", ms=4, mfc="white", label=f"{name}: mean")
-    left.axhline(np.sqrt(1 - 1 / np.pi), color="0.4", lw=0.8, ls="--")
-    left.annotate("$\\sqrt{1-1/\\pi}=0.83$", (depth, 0.84), ha="right", va="bottom", fontsize=8, color="0.3")
+    theory = float(np.sqrt(1 - 1 / np.pi))
+    left.axhline(theory, color="0.4", lw=0.8, ls="--", label=f"relu in theory: {theory:.2f}")
     left.set(
-        xlabel="layer", ylabel="activations a", ylim=(-0.1, 1.5), title="The signal in ten layers, weights drawn by He"
+        xlabel="layer", ylabel="activations a", ylim=(-0.1, 1.5), title="Ten layers with He weights, mean of 6 networks"
     )
-    left.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
+    left.legend(frameon=False, fontsize=7, ncols=2, loc="upper center")
     widths, batches = [784, 256, 128, 10], [2**k for k in range(0, 13)]
     megabytes = [8e-6 * float(numbers(student.cache_floats(widths, b), (), "the count")) for b in batches]
     shapes = student.shapes(widths, 1)
-    held = sum(int(np.prod(shapes[f"{kind}{n}"])) for n in (1, 2, 3) for kind in "Wb")
+    held = sum(int(np.prod(numbers(entry(shapes, f"{kind}{n}")))) for n in (1, 2, 3) for kind in "Wb")
     right.loglog(batches, megabytes, "o-", color="C3", ms=4, label="cache of the forward pass")
     right.axhline(8e-6 * held, color="0.3", lw=1.2, ls="--", label="parameters")
     right.set(xlabel="batch size B", ylabel="memory (MB)", title="Memory of a 784-256-128-10 network")

@@ -75,15 +75,23 @@ def draw_walk(rng: Rng, shapes: Shapes, steps: int = 6, scale: float = 1000.0, *
     return Walk(weights(rng, shapes), [slopes(rng, shapes, scale) for _ in range(steps)], options)
 
 
+def one_step(
+    student: Any, function: str, params: Params, grads: Params, state: Any, when: str, **settings: float
+) -> tuple[Params, Any]:
+    """The parameters after one step of the student's, and the state, which stays with the student's process."""
+    answer = student.call(function, params, grads, state, keep=(1,), **settings)
+    with case_of("", student.transcript[-1][0]):
+        stepped, state = items(answer, ("params", "state"))
+        return parameters(stepped, params, when), state
+
+
 def take(student: Any, function: str, walk: Walk) -> list[Params]:
     """The change of every parameter in every step, as the student's function makes them."""
     params, state = walk.params, dict[str, Any]()
     changes = []
     for n, grads in enumerate(walk.grads):
-        answer = student.call(function, params, grads, state, keep=(1,), **walk.settings(n))
-        with case_of("", student.transcript[-1][0]):
-            stepped, state = items(answer, ("params", "state"))
-            stepped = parameters(stepped, params, f"after step {n + 1}")
+        when = f"after step {n + 1}"
+        stepped, state = one_step(student, function, params, grads, state, when, **walk.settings(n))
         # A wrong step may end at infinity, which is no reason for a warning of ours.
         with np.errstate(all="ignore"):
             changes.append({name: stepped[name] - params[name] for name in params})
@@ -181,13 +189,20 @@ def rare(rng: Rng) -> Walk:
 
 
 def twins(rng: Rng) -> Walk:
-    return draw_walk(rng, TWINS)
+    return draw_walk(rng, TWINS, 3)
 
 
 def other_order(rng: Rng) -> Walk:
     """The gradients come in another order than the parameters."""
-    steps = draw_walk(rng, TWINS)
+    steps = draw_walk(rng, TWINS, 3)
     return Walk(steps.params, [dict(reversed(grads.items())) for grads in steps.grads])
+
+
+def same_again(once: Params, twice: Params, params: Params) -> None:
+    for name, w in params.items():
+        with np.errstate(all="ignore"):
+            first, second = once[name] - w, twice[name] - w
+        same(second, first, f"the change of {name} the second time")
 
 
 def untouched(function: str, points: int = 1) -> Check:
@@ -198,21 +213,20 @@ def untouched(function: str, points: int = 1) -> Check:
 
     @prop("what is passed in is left as it was", points, function)
     def check(student: Any, rng: Rng) -> None:
-        params, state = weights(rng, NETWORK), dict[str, Any]()
-        for which in ("first", "second"):
-            grads = slopes(rng, NETWORK)
-            answer = student.call(function, params, grads, state, keep=(1,), lr=LR)
+        params, first, second = weights(rng, NETWORK), slopes(rng, NETWORK), slopes(rng, NETWORK)
+
+        def step(grads: Params, state: Any, which: str) -> tuple[Params, Any]:
+            stepped = one_step(student, function, params, grads, state, f"after the {which} step", lr=LR)
             if student.changed and student.changed[0] < 3:
                 name = ("params", "grads", "state")[student.changed[0]]
                 holds(False, f"the {which} step modified the {name} that it was given; build new arrays in a new dict.")
-            stepped, later = items(answer, ("params", "state"))
-            state = later if which == "first" else state
-        again = student.call(function, params, grads, state, keep=(1,), lr=LR)
-        once = parameters(stepped, params, "after the second step")
-        twice = parameters(items(again, ("params", "state"))[0], params, "after the second step, taken again")
+            return stepped
+
+        _, state = step(first, {}, "first")
+        once, _ = step(second, state, "second")
+        twice, _ = step(second, state, "second")
         with case_of("a second step that is taken twice, with the same arguments"):
-            for name in params:
-                same(twice[name] - params[name], once[name] - params[name], f"the change of {name} the second time")
+            same_again(once, twice, params)
 
     return check
 
@@ -227,29 +241,17 @@ def memory_in_state(function: str, points: int) -> Check:
     def check(student: Any, rng: Rng) -> None:
         params = weights(rng, TWINS)
         first, second, other = (slopes(rng, TWINS) for _ in range(3))
-        _, state = items(student.call(function, params, first, {}, keep=(1,), lr=LR), ("params", "state"))
-        found = []
-        for what in ("after the second step", "after the second step, taken again from the same state"):
-            answer = student.call(function, params, second, state, keep=(1,), lr=LR)
-            found.append(parameters(items(answer, ("params", "state"))[0], params, what))
-            student.call(function, params, other, {}, keep=(1,), lr=LR)
+        _, state = one_step(student, function, params, first, {}, "after the first step", lr=LR)
+        once, _ = one_step(student, function, params, second, state, "after the second step", lr=LR)
+        one_step(student, function, params, other, {}, "after another training's first step", lr=LR)
+        twice, _ = one_step(student, function, params, second, state, "after the second step, taken again", lr=LR)
         with case_of("a step that is taken twice from the same state, with another training's step in between"):
-            for name in params:
-                same(
-                    found[1][name] - params[name],
-                    found[0][name] - params[name],
-                    f"the change of {name} the second time",
-                )
+            same_again(once, twice, params)
 
     return check
 
 
 # --- mistakes that every optimiser can have --------------------------------------------------------------------------
-
-
-def everywhere(change: Callable[[Step], Step]) -> dict[str, Step]:
-    """One mistake made in all five optimisers."""
-    return {name: change(rule) for name, rule in RULES.items()}
 
 
 def forgetful(rule: Step) -> Step:
@@ -292,6 +294,8 @@ def state_filled(rule: Step) -> Step:
 
 
 def state_arrays_in_place(rule: Step) -> Step:
+    """Right in the first step, whose state is still empty; every later one writes into the arrays of the last."""
+
     def step(params: Params, grads: Params, state: Params, *a: Any, **k: Any) -> Any:
         stepped, new = rule(params, grads, state, *a, **k)
         if not state:
@@ -300,6 +304,47 @@ def state_arrays_in_place(rule: Step) -> Step:
         return stepped, state
 
     return step
+
+
+def shared_mistakes(function: str) -> tuple[Mistake, ...]:
+    """What can go wrong with any step, under names of its own for each function."""
+    rule, prefix = RULES[function], function.removesuffix("_step")
+    return (
+        Mistake(
+            name=f"{prefix}-memory-not-kept",
+            advice="Every step looks like a first one: what this step learnt must go into the returned state, and the "
+            "next step must start from it.",
+            replaces={function: forgetful(rule)},
+        ),
+        Mistake(
+            name=f"{prefix}-gradients-paired-by-position",
+            advice="Take each gradient by the name of its parameter, grads[name]: the two dicts may be in different "
+            "orders.",
+            replaces={function: by_position(rule)},
+        ),
+        Mistake(
+            name=f"{prefix}-params-modified-in-place",
+            advice="w -= ... and w[...] = ... write into the caller's array, and params[name] = ... into the caller's "
+            "dict: compute w - ... as a new array, and put it into a new dict.",
+            replaces={function: params_in_place(rule)},
+            variants=({function: params_in_place(state_filled(rule))},),
+        ),
+        Mistake(
+            name=f"{prefix}-state-modified-in-place",
+            advice="The state that you were given was written into. It is the caller's, who may keep it to go back to "
+            "this point: return a new dict with new arrays.",
+            replaces={function: state_filled(rule)},
+            variants=({function: state_arrays_in_place(rule)},),
+        ),
+    )
+
+
+def step_uphill(function: str) -> Mistake:
+    return Mistake(
+        name=f"{function.removesuffix('_step')}-uphill",
+        advice="The gradient points uphill, so the step is subtracted from the parameter; yours is added.",
+        replaces={function: uphill(RULES[function])},
+    )
 
 
 # --- momentum --------------------------------------------------------------------------------------------------------
@@ -348,8 +393,8 @@ MOMENTUM = Exercise(
             "momentum_step",
             {
                 "a matrix and a vector": lambda rng: draw_walk(rng, SMALL),
-                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 5),
-                "momentum 0.5": lambda rng: draw_walk(rng, SMALL, 4, momentum=0.5),
+                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 3),
+                "momentum 0.5": lambda rng: draw_walk(rng, SMALL, 3, momentum=0.5),
             },
         ),
         trajectory(
@@ -382,38 +427,8 @@ MOMENTUM = Exercise(
         untouched("momentum_step"),
     ),
     mistakes=(
-        Mistake(
-            name="memory-not-kept",
-            advice="Every step looks like a first one: what this step learnt must go into the returned state, and the "
-            "next step must start from it.",
-            replaces=everywhere(forgetful),
-        ),
-        Mistake(
-            name="step-uphill",
-            advice="The gradient points uphill, so the step is subtracted from the parameter; yours is added.",
-            # AdamW's decay keeps its sign; its step turns with Adam's, which it calls.
-            replaces={name: uphill(rule) for name, rule in RULES.items() if name != "adamw_step"},
-        ),
-        Mistake(
-            name="gradients-paired-by-position",
-            advice="Take each gradient by the name of its parameter, grads[name]: the two dicts may be in different "
-            "orders.",
-            replaces=everywhere(by_position),
-        ),
-        Mistake(
-            name="params-modified-in-place",
-            advice="w -= ... and w[...] = ... write into the caller's array, and params[name] = ... into the caller's "
-            "dict: compute w - ... as a new array, and put it into a new dict.",
-            replaces=everywhere(params_in_place),
-            variants=(everywhere(lambda rule: params_in_place(state_filled(rule))),),
-        ),
-        Mistake(
-            name="state-modified-in-place",
-            advice="The state that you were given was written into. It is the caller's, who may keep it to go back to "
-            "this point: return a new dict with new arrays.",
-            replaces=everywhere(state_filled),
-            variants=(everywhere(state_arrays_in_place),),
-        ),
+        *shared_mistakes("momentum_step"),
+        step_uphill("momentum_step"),
         Mistake(
             name="learning-rate-inside-velocity",
             advice="The velocity is a sum of gradients, and lr multiplies it in the step; with lr inside it, old "
@@ -526,7 +541,7 @@ ADAGRAD = Exercise(
             "adagrad_step",
             {
                 "a matrix and a vector": lambda rng: draw_walk(rng, SMALL),
-                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 5),
+                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 3),
                 "two parameters of one shape, the gradients in another order": other_order,
             },
         ),
@@ -546,6 +561,8 @@ ADAGRAD = Exercise(
         untouched("adagrad_step"),
     ),
     mistakes=(
+        *shared_mistakes("adagrad_step"),
+        step_uphill("adagrad_step"),
         Mistake(
             name="adagrad-epsilon-inside-root",
             advice="eps is added to the root, sqrt(s) + eps: inside the root it outweighs small gradients, and weights "
@@ -650,9 +667,9 @@ RMSPROP = Exercise(
             "rmsprop_step",
             {
                 "a matrix and a vector": lambda rng: draw_walk(rng, SMALL),
-                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 5),
+                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 3),
                 "two parameters of one shape, the gradients in another order": other_order,
-                "rho 0.8": lambda rng: draw_walk(rng, TWINS, 4, rho=0.8),
+                "rho 0.8": lambda rng: draw_walk(rng, SMALL, 3, rho=0.8),
             },
         ),
         constant_gradient(
@@ -677,6 +694,8 @@ RMSPROP = Exercise(
         untouched("rmsprop_step"),
     ),
     mistakes=(
+        *shared_mistakes("rmsprop_step"),
+        step_uphill("rmsprop_step"),
         Mistake(
             name="rmsprop-epsilon-inside-root",
             advice="eps is added to the root, sqrt(s) + eps: inside the root, 1e-8 outweighs the square of every "
@@ -891,7 +910,7 @@ ADAM = Exercise(
             "adam_step",
             {
                 "a matrix and a vector": lambda rng: draw_walk(rng, SMALL, 8),
-                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 5),
+                "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 3),
             },
         ),
         constant_gradient(
@@ -940,6 +959,8 @@ ADAM = Exercise(
         untouched("adam_step"),
     ),
     mistakes=(
+        *shared_mistakes("adam_step"),
+        step_uphill("adam_step"),
         Mistake(
             name="no-bias-correction",
             advice="m and v start at zero, so they are too small at first: divide m by 1 - beta1**t and v by "
@@ -1124,11 +1145,11 @@ ADAMW = Exercise(
             {
                 "a matrix and a vector": lambda rng: draw_walk(rng, SMALL, scale=MODEST),
                 "five parameters of different shapes, one a single number": lambda rng: draw_walk(
-                    rng, NETWORK, 5, scale=MODEST
+                    rng, NETWORK, 3, scale=MODEST
                 ),
                 "two parameters of one shape, the gradients in another order": other_order,
                 "weight decay 0.2, other betas": lambda rng: draw_walk(
-                    rng, SMALL, 4, scale=MODEST, beta1=0.6, beta2=0.95, weight_decay=0.2
+                    rng, SMALL, 3, scale=MODEST, beta1=0.6, beta2=0.95, weight_decay=0.2
                 ),
             },
         ),
@@ -1143,6 +1164,7 @@ ADAMW = Exercise(
         untouched("adamw_step"),
     ),
     mistakes=(
+        *shared_mistakes("adamw_step"),
         Mistake(
             name="l2-instead-of-decay",
             advice="weight_decay * w was added to the gradient: that is Adam with an L2 penalty. It enters m and v "

@@ -1,1 +1,0 @@
-"""`pytest --dlgrade ch305`: every hidden check as a test item."""

@@ -1,0 +1,45 @@
+"""Every chapter through nbgrader: generated, validated, and its own solution graded at full points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from dlgrade.course import registry
+
+from .conftest import Course
+
+pytestmark = pytest.mark.slow
+
+CHAPTERS = list(registry.stems())
+
+
+@pytest.fixture(scope="module")
+def course(make_course: Callable[..., Course]) -> Course:
+    made = make_course(CHAPTERS)
+    for id in CHAPTERS:
+        made.submit("solution", id, made.notebook("source", id))
+        made.submit("stub", id, made.notebook("release", id))
+    made.nbgrader("autograde", "*")
+    return made
+
+
+@pytest.mark.parametrize("id", CHAPTERS)
+def test_the_solution_has_every_point_and_the_stub_none(course: Course, id: str) -> None:
+    assert course.total("solution", id) == 100
+    assert course.total("stub", id) == 0
+
+
+@pytest.mark.parametrize("id", CHAPTERS)
+def test_a_student_gets_no_solution(course: Course, id: str) -> None:
+    released = course.notebook("release", id)
+    for cell in released["cells"]:
+        assert "BEGIN SOLUTION" not in "".join(cell["source"])
+        marks = cell["metadata"].get("nbgrader", {})
+        assert not marks.get("solution") or "NotImplementedError" in "".join(cell["source"])
+
+
+def test_nbgrader_validates_them(course: Course) -> None:
+    paths = [str(course.root / "source" / id / f"{registry.stems()[id]}.ipynb") for id in CHAPTERS]
+    run = course.nbgrader("validate", *paths)
+    assert run.stdout.count("Success!") == len(CHAPTERS), run.stdout
