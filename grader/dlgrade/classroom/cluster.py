@@ -17,7 +17,7 @@ import msgspec
 
 from dlgrade.classroom.work import Kit, Outcome, Setup, SetupError, Task
 
-CONNECT_S = 15
+CONNECT_S = 8
 TICK_S = 1.0
 LOOK_S = 5.0
 # Tasks under way for each thread of the cluster: enough that none waits, few enough that memory stays flat.

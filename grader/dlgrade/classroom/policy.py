@@ -170,7 +170,7 @@ def grade(row: Row, policy: Policy, times: Times) -> Grade:
         return Grade(row=row, points=None, max_points=most, remark="not graded yet")
     due, moment = policy.due_for(row), submitted_at(row, times)
     shown = moment.isoformat(sep=" ", timespec="seconds") if moment else ""
-    points = row.score / row.max_score * most if row.max_score else 0.0
+    points = Decimal(row.score) * Decimal(repr(most)) / row.max_score if row.max_score else Decimal(0)
     if due is None or row.status == "missing":
         return Grade(row=row, points=_rounded(points, policy), max_points=most, submitted=shown)
     if moment is None:
@@ -180,7 +180,7 @@ def grade(row: Row, policy: Policy, times: Times) -> Grade:
     penalty, remark = _penalty(late, policy.late)
     return Grade(
         row=row,
-        points=_rounded(points * (1 - penalty / 100), policy),
+        points=_rounded(points * (1 - Decimal(repr(penalty)) / 100), policy),
         max_points=most,
         submitted=shown,
         late_hours=round(late / 3600, 2),
@@ -200,6 +200,6 @@ def _penalty(seconds: float, late: Late) -> tuple[float, str]:
     return percent, f"late by {days} day{'s' if days > 1 else ''} begun"
 
 
-def _rounded(points: float, policy: Policy) -> float:
-    # Through the shortest decimal form, so that 0.125 rounds to 0.13 as on paper.
-    return float(Decimal(repr(points)).quantize(Decimal(1).scaleb(-policy.decimals), ROUND_HALF_UP))
+def _rounded(points: Decimal, policy: Policy) -> float:
+    # In decimals throughout, so that 4.15 rounds to 4.2 as on paper.
+    return float(points.quantize(Decimal(1).scaleb(-policy.decimals), ROUND_HALF_UP))

@@ -8,6 +8,7 @@ from dlgrade.authoring.notebooks import Cell, cells_of, dumps, notebook
 from dlgrade.authoring.stubs import BEGIN
 from dlgrade.course import registry
 from dlgrade.course.spec import Chapter, Exercise
+from dlgrade.grading.grader import asked_for
 from dlgrade.nbgrader import cells
 
 # Self-contained, for a student may run it alone. What goes to standard error counts as not passed with nbgrader: where
@@ -28,28 +29,39 @@ class NotebookError(ValueError):
     """A solution file that makes no notebook; the message is one sentence."""
 
 
+Written = list[tuple[Cell, dict[str, object]]]
+
+
 def source_notebook(chapter: Chapter) -> str:
     """The chapter's source notebook as `.ipynb` text: explanation, one answer cell and one test cell an exercise.
 
     The points of the test cells are the exercises'. Functions that share an exercise share its cell; code that belongs
-    to no exercise is given, and locked, but for imports, which a student may add to.
+    to no exercise is given, and locked, but for imports, which a student may add to. A test cell stands below its
+    answer, or further down if its checks need functions that come later.
     """
     parts = cells_of(registry.solution_file(chapter).read_text(encoding="utf-8"))
     owners = _owners(chapter)
-    written: list[tuple[Cell, dict[str, object]]] = []
-    done: set[str] = set()
+    to_come = {name for part in parts for name in part.names}
+    _check(chapter, to_come)
+    written: Written = []
+    waiting: list[Exercise] = []
+    begun: set[str] = set()
     for part in parts:
         owner = owners.get(part.names[0]) if part.names else None
         if owner is None:
             written.append((part, _metadata(chapter, part, len(written))))
-        elif owner.name not in done:
-            done.add(owner.name)
+            to_come.difference_update(part.names)
+        elif owner.name not in begun:
+            begun.add(owner.name)
             answer = _joined([p for p in parts if p.names and owners.get(p.names[0]) is owner])
-            written += _exercise(chapter, owner, answer)
-    for exercise in chapter.exercises:  # those whose functions are all in another exercise's cell
-        if exercise.name not in done:
-            written += _exercise(chapter, exercise, None)
-    _check(chapter, {name for part in parts for name in part.names})
+            written += _answer(chapter, owner, answer)
+            waiting.append(owner)
+            to_come.difference_update(answer.names)
+        for exercise in [e for e in waiting if not asked_for([e]) & to_come]:
+            written.append(_test(chapter, exercise))
+            waiting.remove(exercise)
+    # Those whose functions are all in another exercise's cell.
+    written += [_test(chapter, exercise) for exercise in chapter.exercises if exercise.name not in begun]
     return dumps(notebook([cell for cell, _ in written], [metadata for _, metadata in written]))
 
 
@@ -75,16 +87,19 @@ def _joined(parts: list[Cell]) -> Cell:
     return Cell("code", "\n\n\n".join(p.source for p in parts), tuple(name for p in parts for name in p.names))
 
 
-def _exercise(chapter: Chapter, exercise: Exercise, answer: Cell | None) -> list[tuple[Cell, dict[str, object]]]:
+def _answer(chapter: Chapter, exercise: Exercise, answer: Cell) -> Written:
+    heading = f"## {exercise.title} ({exercise.points} points)\n\nStuck? `dlgrade hint {chapter.id} {exercise.name}`"
+    metadata = cells.answer(cells.answer_id(chapter, exercise.name))
+    return [
+        (Cell("markdown", heading), {}),
+        (msgspec.structs.replace(answer, names=(exercise.name,)), {"nbgrader": metadata}),
+    ]
+
+
+def _test(chapter: Chapter, exercise: Exercise) -> tuple[Cell, dict[str, object]]:
     id = cells.test_id(chapter, exercise)
     test = TEST_CELL.format(points=exercise.points, name=exercise.name, chapter=chapter.id)
-    heading = f"## {exercise.title} ({exercise.points} points)\n\nStuck? `dlgrade hint {chapter.id} {exercise.name}`"
-    written: list[tuple[Cell, dict[str, object]]] = [(Cell("markdown", heading), {})]
-    if answer is not None:
-        metadata = cells.answer(cells.answer_id(chapter, exercise.name))
-        written.append((msgspec.structs.replace(answer, names=(exercise.name,)), {"nbgrader": metadata}))
-    written.append((Cell("code", test, (id,)), {"nbgrader": cells.test(id, exercise.points)}))
-    return written
+    return Cell("code", test, (id,)), {"nbgrader": cells.test(id, exercise.points)}
 
 
 def _check(chapter: Chapter, defined: set[str]) -> None:

@@ -62,6 +62,29 @@ def mixed(n: int, d: int, *rest: Any) -> Any:
     return draw
 
 
+def flat(answer: Any) -> Array:
+    parts = answer if isinstance(answer, tuple) else (answer,)
+    return np.concatenate([np.ravel(f64(part)) for part in parts])
+
+
+def telling(draw: Any, functions: Callable[[], list[Callable[..., Any]]]) -> Any:
+    """Draws again until all these functions give different answers: each mistake shows, and as itself."""
+
+    def drawn(rng: Rng) -> Any:
+        while True:
+            args = draw(rng)
+            answers = [flat(function(*args)) for function in functions()]
+            alike = (
+                a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=1e-6)
+                for i, a in enumerate(answers)
+                for b in answers[:i]
+            )
+            if not any(alike):
+                return args
+
+    return drawn
+
+
 # --- the rule, and all the ways to get it wrong ----------------------------------------------------------------------
 
 
@@ -92,6 +115,10 @@ PREDICT = Exercise(
             [
                 Case("nine points, three numbers each", scored(9, 3)),
                 Case("a single point", scored(1, 2)),
+                Case(
+                    "points close to the line",
+                    lambda rng: (np.array([[1.25, 1.0], [1.0, 1.25], [-2.0, -2.25]]), np.array([1.0, -1.0]), 0.0),
+                ),
                 Case("all scores moved by the bias", lambda rng: (rng.normal(size=(6, 2)), rng.normal(size=2), 50.0)),
             ],
         ),
@@ -230,6 +257,7 @@ UPDATE = Exercise(
                 Case("the first point, label 1", lambda rng: (np.zeros(2), 0.0, rng.normal(size=2), 1)),
                 Case("the first point, label 0", lambda rng: (np.zeros(2), 0.0, rng.normal(size=2), 0)),
                 Case("lists", lambda rng: ([1.0, -1.0], 0.0, [2.0, 2.0], 1, 0.5)),
+                Case("the same point once more, after its correction", lambda rng: ([2.0, 1.0], 1.0, [2.0, 1.0], 1)),
             ],
         ),
         unchanged(2, {"perceptron_update": looked_at(0, 1, 1.0)}),
@@ -263,13 +291,10 @@ UPDATE = Exercise(
         ),
         Mistake(
             name="labels-of-two-kinds-mixed",
-            advice="Labels of -1 and 1 against answers of 0 and 1: a wrong 1 is corrected twice as far, a right 0 too.",
+            advice="Labels of -1 and 1 have crept in: a wrong 1 is corrected by -2 instead of -1. Keep both y and "
+            "y_hat 0 or 1.",
             replaces={"perceptron_update": update_with(error=lambda y, y_hat: (2 * y - 1) - y_hat)},
-        ),
-        Mistake(
-            name="update-of-both-signs",
-            advice="With answers and labels of -1 and 1 every correction is twice as long: use 0 and 1.",
-            replaces={"perceptron_update": update_with(error=lambda y, y_hat: 2 * (y - y_hat))},
+            variants=({"perceptron_update": update_with(error=lambda y, y_hat: 2 * (y - y_hat))},),
         ),
         Mistake(
             name="update-says-one-at-zero",
@@ -340,6 +365,22 @@ def total_to_the_end(mistakes: list[int]) -> list[int]:
     return np.cumsum(mistakes).tolist()
 
 
+FITS = {
+    "stale-predictions": fit_with(stale=True),
+    "judged-after-the-update": fit_with(judged_after=True),
+    "start-not-at-zero": fit_with(start=np.ones),
+    "every-epoch-backwards": fit_with(order=lambda n, epoch: range(n - 1, -1, -1)),
+}
+
+
+def telling_fit(*shape: Any) -> Any:
+    """Points on which every mistake of the training shows in the weights, and in the counts."""
+    functions = [right_fit, *FITS.values()]
+    counts = [lambda *args, f=f: f(*args)[2] for f in functions]
+    weights = [lambda *args, f=f: f(*args)[:2] for f in functions if f is not FITS["judged-after-the-update"]]
+    return telling(telling(mixed(*shape), lambda: counts), lambda: weights)
+
+
 @prop("the mistakes stay below the bound", 3, "perceptron_fit")
 def bound_holds(student: Any, rng: Rng) -> None:
     X, y, w, b = apart(rng, 16, 2, gap=0.3)
@@ -390,7 +431,7 @@ FIT = Exercise(
             [
                 Case("30 points that a line separates", separable(30, 2, 200)),
                 Case("15 points in five dimensions", separable(15, 5, 200)),
-                Case("points that no line separates, six epochs", mixed(20, 2, 6)),
+                Case("points that no line separates, six epochs", telling_fit(20, 2, 6)),
             ],
             pick=2,
             result="the list of mistakes",
@@ -402,7 +443,7 @@ FIT = Exercise(
             right_fit,
             [
                 Case("30 points that a line separates", separable(30, 2, 200)),
-                Case("points that no line separates, six epochs", mixed(20, 2, 6)),
+                Case("points that no line separates, six epochs", telling_fit(20, 2, 6)),
                 Case("a rate of 0.1", mixed(12, 3, 3, 0.1)),
                 Case("a single epoch", separable(10, 2, 1)),
             ],
@@ -427,7 +468,7 @@ FIT = Exercise(
         Mistake(
             name="stale-predictions",
             advice="All points were judged by the weights at the start of the epoch; judge each by those it meets.",
-            replaces={"perceptron_fit": fit_with(stale=True)},
+            replaces={"perceptron_fit": FITS["stale-predictions"]},
         ),
         Mistake(
             name="does-not-stop",
@@ -445,7 +486,7 @@ FIT = Exercise(
             name="judged-after-the-update",
             advice="The point is judged by the weights that it has just corrected: count the mistake before the "
             "update.",
-            replaces={"perceptron_fit": fit_with(judged_after=True)},
+            replaces={"perceptron_fit": FITS["judged-after-the-update"]},
         ),
         Mistake(
             name="mistakes-added-up",
@@ -465,12 +506,12 @@ FIT = Exercise(
         Mistake(
             name="start-not-at-zero",
             advice="The training starts from w = 0 and b = 0; ones or random numbers give other mistakes.",
-            replaces={"perceptron_fit": fit_with(start=np.ones)},
+            replaces={"perceptron_fit": FITS["start-not-at-zero"]},
         ),
         Mistake(
-            name="every-other-epoch-backwards",
+            name="every-epoch-backwards",
             advice="The points come in their own order in every epoch.",
-            replaces={"perceptron_fit": fit_with(order=lambda n, epoch: range(n - 1, -1, -1))},
+            replaces={"perceptron_fit": FITS["every-epoch-backwards"]},
         ),
     ),
 )
@@ -684,29 +725,38 @@ BOUND = Exercise(
 
 def searched_with(
     angles: Callable[[int], Array] = lambda n: (np.arange(n) + 0.5) * np.pi / n,
-    thresholds: Callable[[Array], Array] = lambda along: np.append(along, -np.inf),
+    thresholds: Callable[[Array], Array] = lambda along: np.pad(along, ((0, 0), (1, 0)), constant_values=-np.inf),
     both: bool = True,
-    gather: Callable[[list[float]], Any] = max,
+    gather: Callable[[Array], Any] = np.max,
     count: bool = False,
 ) -> Callable[..., Any]:
-    """A search with one of its parts replaced."""
+    """A search with one of its parts replaced; `thresholds` gives some for each direction."""
 
     def wrong(X: Any, y: Any, n_angles: int = 180) -> float:
         X, y = f64(X), np.asarray(y)
-        shares = []
-        for a in angles(n_angles):
-            along = X @ np.array([np.cos(a), np.sin(a)])
-            for threshold in thresholds(along):
-                right = float(np.mean((along > threshold) == (y == 1)))
-                shares.append(max(right, 1 - right) if both else right)
-        return float(gather(shares)) * (len(y) if count else 1)
+        a = angles(n_angles)
+        along = np.stack([np.cos(a), np.sin(a)], axis=1) @ X.T
+        shares = ((along[:, None, :] > thresholds(along)[:, :, None]) == (y == 1)).mean(axis=2)
+        return float(gather(np.maximum(shares, 1 - shares) if both else shares)) * (len(y) if count else 1)
 
     return wrong
 
 
+SEARCHES = {
+    "one-side-only": searched_with(both=False),
+    "lines-through-the-origin": searched_with(thresholds=lambda along: np.zeros((len(along), 1))),
+    "directions-of-the-axes-only": searched_with(angles=lambda n: np.array([0.0, np.pi / 2])),
+    "quarter-circle-only": searched_with(angles=lambda n: (np.arange(n) + 0.5) * np.pi / 2 / n),
+}
+
+
 def coarse(n: int, n_angles: int) -> Any:
     """Draws points with random labels, which a line may get half right."""
-    return lambda rng: (rng.normal(size=(n, 2)) + 2.0, rng.permutation(np.arange(n) % 2), n_angles)
+    return lambda rng: (rng.normal(size=(n, 2)) + 0.5, rng.permutation(np.arange(n) % 2), n_angles)
+
+
+def telling_search(n: int, n_angles: int) -> Any:
+    return telling(coarse(n, n_angles), lambda: [ref.searched_linear_accuracy, *SEARCHES.values()])
 
 
 BEST_LINE = Exercise(
@@ -740,6 +790,7 @@ BEST_LINE = Exercise(
             [
                 Case("the logical and", logical_and()),
                 Case("class 1 on the left", lambda rng: ([[0.0, 0.0], [1.0, 0.1], [3.0, 0.2]], [1, 1, 0])),
+                Case("class 1 below", lambda rng: ([[0.0, 3.0], [0.1, 1.0], [0.2, 0.0]], [0, 1, 1])),
                 Case("class 1 on the right", lambda rng: ([[0.0, 0.0], [1.0, 0.1], [3.0, 0.2]], [0, 0, 1])),
                 Case("points of one class only", lambda rng: (rng.normal(size=(4, 2)), np.ones(4, dtype=np.int64))),
                 Case(
@@ -753,8 +804,7 @@ BEST_LINE = Exercise(
             "best_linear_accuracy",
             ref.searched_linear_accuracy,
             [
-                Case("nine points, 40 directions", coarse(9, 40)),
-                Case("twelve points, 25 directions", coarse(12, 25)),
+                Case("30 points, twelve directions", telling_search(30, 12)),
                 Case("seven points, two directions", coarse(7, 2)),
                 Case("seven points, a single direction", coarse(7, 1)),
             ],
@@ -765,17 +815,17 @@ BEST_LINE = Exercise(
         Mistake(
             name="one-side-only",
             advice="Either side of the line may be called 1: a cut that gets a share p right gets 1 - p the other way.",
-            replaces={"best_linear_accuracy": searched_with(both=False)},
+            replaces={"best_linear_accuracy": SEARCHES["one-side-only"]},
         ),
         Mistake(
             name="lines-through-the-origin",
             advice="A line need not pass through the origin: try every threshold, not 0 alone.",
-            replaces={"best_linear_accuracy": searched_with(thresholds=lambda along: np.zeros(1))},
+            replaces={"best_linear_accuracy": SEARCHES["lines-through-the-origin"]},
         ),
         Mistake(
             name="directions-of-the-axes-only",
             advice="Upright and level lines are not enough: try all the directions.",
-            replaces={"best_linear_accuracy": searched_with(angles=lambda n: np.array([0.0, np.pi / 2]))},
+            replaces={"best_linear_accuracy": SEARCHES["directions-of-the-axes-only"]},
         ),
         Mistake(
             name="average-line",
@@ -791,12 +841,12 @@ BEST_LINE = Exercise(
             name="quarter-circle-only",
             advice="The directions cover half a circle, angles from 0 to pi; a quarter misses the lines that lean "
             "back.",
-            replaces={"best_linear_accuracy": searched_with(angles=lambda n: (np.arange(n) + 0.5) * np.pi / 2 / n)},
+            replaces={"best_linear_accuracy": SEARCHES["quarter-circle-only"]},
         ),
         Mistake(
             name="one-class-beyond-all-points-missing",
             advice="A threshold below all points calls them all 1, which can be the best: try it as well.",
-            replaces={"best_linear_accuracy": searched_with(thresholds=lambda along: np.sort(along)[:-1])},
+            replaces={"best_linear_accuracy": searched_with(thresholds=lambda along: np.sort(along)[:, :-1])},
         ),
     ),
 )
@@ -842,6 +892,18 @@ def averaged_with(
     return wrong
 
 
+AVERAGES = {
+    "averaged-over-epochs": averaged_with("after each epoch"),
+    "averaged-over-updates": averaged_with("after each update"),
+    "averaged-before-the-update": averaged_with("before each point"),
+    "last-weights-returned": averaged_with("the last"),
+}
+
+
+def telling_average(*shape: Any) -> Any:
+    return telling(mixed(*shape), lambda: [ref.averaged_perceptron_fit, *AVERAGES.values()])
+
+
 AVERAGED = Exercise(
     name="averaged_perceptron",
     title="Repair one: average over the way",
@@ -859,7 +921,7 @@ AVERAGED = Exercise(
             "averaged_perceptron",
             ref.averaged_perceptron_fit,
             [
-                Case("20 points that no line separates, four epochs", mixed(20, 2, 4)),
+                Case("20 points that no line separates, four epochs", telling_average(20, 2, 4)),
                 Case("twelve points in three dimensions, three epochs", mixed(12, 3, 3)),
                 Case("a single epoch", mixed(9, 2, 1)),
             ],
@@ -880,7 +942,7 @@ AVERAGED = Exercise(
             "averaged_perceptron",
             ref.averaged_perceptron_fit,
             [
-                Case("a rate of 0.2", mixed(10, 2, 2, 0.2)),
+                Case("a rate of 0.2", telling_average(10, 2, 2, 0.2)),
                 Case("plain lists", lambda rng: ([[1, 2], [-1, 1], [0, -2]], [1, 0, 1], 2, 0.5)),
                 Case("labels that are all 0", lambda rng: (rng.normal(size=(4, 2)), np.zeros(4, dtype=np.int64), 3)),
             ],
@@ -891,23 +953,23 @@ AVERAGED = Exercise(
         Mistake(
             name="averaged-over-epochs",
             advice="The sum grows after every point, not once an epoch: within an epoch the weights wander a lot.",
-            replaces={"averaged_perceptron": averaged_with("after each epoch")},
+            replaces={"averaged_perceptron": AVERAGES["averaged-over-epochs"]},
         ),
         Mistake(
             name="averaged-over-updates",
             advice="Weights that are right about many points in a row must count for each of them: add after every "
             "point.",
-            replaces={"averaged_perceptron": averaged_with("after each update")},
+            replaces={"averaged_perceptron": AVERAGES["averaged-over-updates"]},
         ),
         Mistake(
             name="averaged-before-the-update",
             advice="Add the weights after each point's update; yours adds those before it, the zero start included.",
-            replaces={"averaged_perceptron": averaged_with("before each point")},
+            replaces={"averaged_perceptron": AVERAGES["averaged-before-the-update"]},
         ),
         Mistake(
             name="last-weights-returned",
             advice="The last weights are what the average should replace: return the sums divided by N * n_epochs.",
-            replaces={"averaged_perceptron": averaged_with("the last")},
+            replaces={"averaged_perceptron": AVERAGES["last-weights-returned"]},
         ),
         Mistake(
             name="sum-not-divided",
@@ -970,6 +1032,21 @@ def pocket_with(
     return wrong
 
 
+POCKETS = {
+    "pocket-takes-equals": pocket_with(better=lambda new, old: new >= old),
+    "pocket-opened-once-an-epoch": pocket_with(each="epoch"),
+    "pocket-not-returned": pocket_with(returned="last"),
+    "best accuracy, last weights": pocket_with(returned="last weights"),
+    "worst-in-the-pocket": pocket_with(better=lambda new, old: new < old),
+    "pocket-counts-points": pocket_with(returned="count"),
+    "longest-run-in-the-pocket": pocket_with(judge="longest run"),
+}
+
+
+def telling_pocket(n: int, d: int, epochs: int) -> Any:
+    return telling(mixed(n, d, epochs), lambda: [ref.pocket_perceptron_fit, *POCKETS.values()])
+
+
 @prop("the accuracy is that of the weights that come with it", 2, "pocket_perceptron")
 def pocket_is_honest(student: Any, rng: Rng) -> None:
     X, y = mixed(24, 2)(rng)
@@ -997,7 +1074,7 @@ POCKET = Exercise(
             "pocket_perceptron",
             ref.pocket_perceptron_fit,
             [
-                Case("24 points that no line separates, five epochs", mixed(24, 2, 5)),
+                Case("24 points that no line separates, five epochs", telling_pocket(24, 2, 5)),
                 Case("15 points in three dimensions, four epochs", mixed(15, 3, 4)),
                 Case("points that a line separates", separable(14, 2, 30)),
             ],
@@ -1009,6 +1086,7 @@ POCKET = Exercise(
             ref.pocket_perceptron_fit,
             [
                 Case("the exclusive or, where the zero weights are never beaten", xor(20)),
+                Case("16 points that no line separates, three epochs", telling_pocket(16, 2, 3)),
                 Case("labels that are all 0", lambda rng: (rng.normal(size=(4, 2)), np.zeros(4, dtype=np.int64), 3)),
                 Case("plain lists, a rate of 0.5", lambda rng: ([[1, 2], [-1, 1], [0, -2]], [1, 0, 1], 2, 0.5)),
             ],
@@ -1020,23 +1098,23 @@ POCKET = Exercise(
         Mistake(
             name="pocket-takes-equals",
             advice="Only strictly better weights go into the pocket: of equally good ones the first stays.",
-            replaces={"pocket_perceptron": pocket_with(better=lambda new, old: new >= old)},
+            replaces={"pocket_perceptron": POCKETS["pocket-takes-equals"]},
         ),
         Mistake(
             name="pocket-opened-once-an-epoch",
             advice="The best weights may come and go within an epoch: compare after every update.",
-            replaces={"pocket_perceptron": pocket_with(each="epoch")},
+            replaces={"pocket_perceptron": POCKETS["pocket-opened-once-an-epoch"]},
         ),
         Mistake(
             name="pocket-not-returned",
             advice="The last weights come back; the pocket was there to be returned.",
-            replaces={"pocket_perceptron": pocket_with(returned="last")},
-            variants=({"pocket_perceptron": pocket_with(returned="last weights")},),
+            replaces={"pocket_perceptron": POCKETS["pocket-not-returned"]},
+            variants=({"pocket_perceptron": POCKETS["best accuracy, last weights"]},),
         ),
         Mistake(
             name="worst-in-the-pocket",
             advice="The weights with more right points are the better ones; yours keeps those with fewer.",
-            replaces={"pocket_perceptron": pocket_with(better=lambda new, old: new < old)},
+            replaces={"pocket_perceptron": POCKETS["worst-in-the-pocket"]},
         ),
         Mistake(
             name="pocket-empty-at-the-start",
@@ -1046,12 +1124,12 @@ POCKET = Exercise(
         Mistake(
             name="pocket-counts-points",
             advice="The accuracy is a share: the number of right points divided by all of them.",
-            replaces={"pocket_perceptron": pocket_with(returned="count")},
+            replaces={"pocket_perceptron": POCKETS["pocket-counts-points"]},
         ),
         Mistake(
             name="longest-run-in-the-pocket",
             advice="A long run of right answers only hints at good weights: count on all points, as the text asks.",
-            replaces={"pocket_perceptron": pocket_with(judge="longest run")},
+            replaces={"pocket_perceptron": POCKETS["longest-run-in-the-pocket"]},
         ),
     ),
 )

@@ -915,7 +915,7 @@ def at_steepest(student: Any, reason: str, activation: Pair, shown: Any, z: Arra
 def largest_slope(student: Any, rng: Rng) -> None:
     z = rng.permutation(np.linspace(-3.0, 3.0, 31))
     for reason, steep_down in (
-        ("a wavy function, points in any another, with a steep descentorder", False),
+        ("a wavy function, points in any order", False),
         ("another, with a steep descent", True),
     ):
         wavy = hills(steep_down)

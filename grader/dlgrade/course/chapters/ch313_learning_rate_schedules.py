@@ -306,7 +306,7 @@ COSINE = Exercise(
             3,
             "cosine_annealing",
             [
-                Case("up to twice T_max and beyond", run(every(35), 10, 0.02)),
+                Case("up to twice T_max and beyond", run(every(35, first=8), 10, 0.02)),
                 Case("far beyond the end", run([10, 1000, 12345], 10, 0.02)),
             ],
         ),
@@ -494,7 +494,7 @@ WARMUP = Exercise(
             2,
             "warmup_cosine",
             [
-                Case("up to twice T_total and beyond", run(every(45), 4, 16, 0.03)),
+                Case("up to twice T_total and beyond", run(every(45, first=16), 4, 16, 0.03)),
                 Case("far beyond the end", run([16, 300, 4321], 4, 16, 0.03)),
             ],
         ),
@@ -793,7 +793,7 @@ ONE_CYCLE = Exercise(
             2,
             "one_cycle",
             [
-                Case("up to three times as many steps", run(every(60), 20, 0.3, 5.0, 3.0)),
+                Case("up to three times as many steps", run(every(60, first=17), 20, 0.3, 5.0, 3.0)),
                 Case("far beyond the end", run([19, 20, 500], 20, 0.3, 5.0, 3.0)),
             ],
         ),
@@ -1203,9 +1203,9 @@ def draw_picture(student: Any, figure: Any) -> None:
     left.plot(t, rate * np.sqrt(width * warm), color="C6", lw=1.5, label="Transformer (scaled to 1)")
     left.set(
         xlabel="step",
-        ylabel="learning rate, as a share of the The scheduleshighest",
+        ylabel="learning rate, share of the highest",
         title="The schedules",
-        ylim=(-0.03, 1.25),
+        ylim=(-0.03, 1.38),
     )
     left.legend(frameon=False, fontsize=8, ncol=2, loc="upper right")
 
@@ -1225,9 +1225,9 @@ def draw_picture(student: Any, figure: Any) -> None:
         color = "0.4" if label == "constant" else f"C{list(drawn).index(label) - 1}"
         right.semilogy(np.mean(history**2, axis=1), color=color, lw=1.3, label=label)
     right.set(
-        xlabel="step",
-        ylabel="squared distance from the minimum, mean of 200 runs",
-        title="Descent with noisy gradients, highest rate 0.5",
+        xlabel="step, with a highest rate of 0.5",
+        ylabel="squared distance from the minimum",
+        title="Noisy gradients, mean of 200 runs",
     )
     right.legend(frameon=False, fontsize=8)
 
