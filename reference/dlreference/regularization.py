@@ -87,18 +87,19 @@ def early_stopping(losses: Sequence[float], patience: int, min_delta: float = 0.
     """(best, last): the epoch whose weights are restored, and the last epoch run, both from 0.
 
     losses: one validation loss an epoch, as they would come. An epoch improves when its loss is below best - min_delta;
-    training ends after the `patience`-th epoch in a row without improvement, or at the end. NaN never improves. Raises
-    ValueError for no losses or patience < 1.
+    training ends after the `patience`-th epoch in a row without improvement, or at the end. NaN never improves; if
+    nothing does, the best is epoch 0. Raises ValueError for no losses or patience < 1.
     """
     if not losses or patience < 1:
         raise ValueError("early stopping needs at least one loss and a patience of at least 1")
-    best, lowest = 0, float("inf")
+    # The epoch that patience counts from: before the first improvement, the one before all others.
+    best, lowest = -1, float("inf")
     for epoch, loss in enumerate(losses):
         if loss < lowest - min_delta:
             best, lowest = epoch, loss
         elif epoch - best >= patience:
-            return best, epoch
-    return best, len(losses) - 1
+            return max(best, 0), epoch
+    return max(best, 0), len(losses) - 1
 
 
 def train_with_early_stopping(
@@ -120,10 +121,11 @@ def train_with_early_stopping(
     for _ in range(max_epochs):
         params = epoch(params)
         losses.append(float(validation_loss(params)))
-        best, last = early_stopping(losses, patience)[0], len(losses) - 1
-        if best == last:
+        # Would one more loss still be looked at?
+        best, last = early_stopping([*losses, float("inf")], patience)
+        if best == len(losses) - 1:
             best_params = params
-        elif last - best >= patience:
+        if last < len(losses):
             break
     return best_params, losses
 

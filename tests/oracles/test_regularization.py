@@ -109,6 +109,8 @@ def test_l2_in_the_gradient_equals_weight_decay_for_sgd_but_not_for_adam(rng):
         ([5, 3, 3, 3], 2, 0.0, (1, 3)),
         ([5, 4.95, 4.9, 4.7], 2, 0.2, (0, 2)),
         ([5, float("nan"), float("nan"), 1], 2, 0.0, (0, 2)),
+        ([float("nan"), float("nan"), 1], 2, 0.0, (0, 1)),
+        ([float("nan"), 3, 4, 2], 2, 0.0, (3, 3)),
         ([1], 1, 0.0, (0, 0)),
     ],
 )
@@ -135,6 +137,15 @@ def test_train_with_early_stopping_restores_the_best_weights():
     )
     np.testing.assert_array_equal(best["w"], [2.0])
     assert losses == [2.0, 1.0, 0.0, 1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 1), (3, 3), (9, 5)])
+def test_train_with_early_stopping_ends_a_training_that_is_nan_from_the_start(patience, epochs):
+    best, losses = regularization.train_with_early_stopping(
+        {"w": np.array([5.0])}, lambda p: {"w": p["w"] - 1.0}, lambda p: float("nan"), 5, patience
+    )
+    assert len(losses) == epochs
+    np.testing.assert_array_equal(best["w"], [4.0])
 
 
 def test_mc_dropout_moments_of_a_linear_model(rng):

@@ -92,6 +92,15 @@ def test_feedback_is_the_last_result_of_each_exercise(root: Path, chapter: Chapt
     assert progress.load(root).checks[1].exercises["mse"].mistakes == ("some-mistake",)
 
 
+def test_feedback_is_about_the_practice_inputs(root: Path, chapter: Chapter, record: Any) -> None:
+    record(record.full)
+    progress.record(root, chapter, record.result({"mse": 2}, seed=3), {}, "check")
+    found = progress.feedback(root, chapter)
+    assert found is not None
+    assert found.result.full_marks
+    assert state(root).latest == 90
+
+
 def test_the_last_chapter_is_one_the_student_checked(root: Path, chapter: Chapter, record: Any) -> None:
     record({"mse": 1})
     other = msgspec.structs.replace(record.result({"mse": 1}), chapter="ch306")

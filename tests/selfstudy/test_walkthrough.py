@@ -90,7 +90,7 @@ def test_the_terminal_is_left_as_it_was(terminal: Any, tmp_path: Path) -> None:
         terminal.until("watching")
         terminal.type(leave)
         terminal.until("$ ")
-        assert terminal.raw.rstrip("$ \r\n").endswith("\x1b[?25h\x1b[?1049l")
+        assert terminal.raw.rstrip("$ \r\n").endswith("\x1b[?7h\x1b[?25h\x1b[?1049l")
         assert terminal.run("stty -a") == before
 
 
@@ -102,6 +102,7 @@ def test_suspended_and_back(terminal: Any, tmp_path: Path) -> None:
     terminal.until("watching")
     terminal.type("\x1a")
     terminal.until("$ ")
+    assert "\x1b[?25h" in terminal.raw  # the shell has its cursor
     terminal.type("fg\n")
     terminal.until("watching")
     terminal.type("?")

@@ -98,7 +98,7 @@ def _junit(folder: Path, grades: Grades, request: Request) -> list[str]:
     from dlgrade.report import class_junit
 
     with whole(folder / "junit.xml") as stream:
-        stream.writelines(class_junit.pieces(grade.row for grade in grades()))
+        stream.writelines(class_junit.pieces(lambda: (grade.row for grade in grades())))
     return []
 
 

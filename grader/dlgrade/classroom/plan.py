@@ -36,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy: str = ""
     times: str = ""
     reveal: Reveal = "mistake"
+    canvas: str = ""
+    moodle: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """What determines a score besides the submission and the seed, as one hash: when it changes, a regrade is due.
 
-It covers the source of the chapter, of its solution (from which mistakes are built) and of every module of this program
-and of the reference that the grader or the chapter imports, directly or not; writers and commands are not among them.
+It covers the source of the chapter, of its solution (from which mistakes are built) and of every module of the grader,
+the sandbox, the course and the reference that these import, directly or not; writers and commands are not among them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dlgrade import __version__
 from dlgrade.course import registry
 
 _ROOTS = ("dlgrade.grading.grader", "dlgrade.grading.submissions", "dlgrade.sandbox.nursery")
-_PACKAGES = ("dlgrade", "dlreference")
+_PACKAGES = ("dlgrade.course", "dlgrade.grading", "dlgrade.sandbox", "dlreference")
 
 
 @cache
@@ -73,4 +73,4 @@ def _imports(name: str) -> tuple[str, ...]:
             named += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             named += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(n for n in named if n.split(".")[0] in _PACKAGES and _file(n) is not None)
+    return tuple(n for n in named if f"{n}.".startswith(tuple(f"{p}." for p in _PACKAGES)) and _file(n) is not None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +105,8 @@ def _settings(folder: Path | None, options: dict[str, Any], ledger: Path | None)
         "policy": place(options["policy"]),
         "times": place(options["times"]),
         "reveal": options["reveal"],
+        "canvas": place(options["canvas"]),
+        "moodle": place(options["moodle"]),
     }
     remembered = _remembered(ledger) if ledger else {}
     if options["seed"] is not None or options["seed_file"] is not None:
@@ -225,15 +226,13 @@ def _carry_out(
         names=options["write"] or WRITERS,
         reveal=settings.reveal,
         class_name=made.policy.name,
-        canvas_export=options["canvas"],
-        moodle_worksheet=options["moodle"],
+        canvas_export=Path(settings.canvas) if settings.canvas else None,
+        moodle_worksheet=Path(settings.moodle) if settings.moodle else None,
     )
     for remark in write_all(options["output"], grades, request):
         click.echo(remark, err=True)
     reports = summaries(grades())
-    untimed = sum(g.remark.startswith("no trusted time") for g in grades()) if made.policy.due else 0
-    if untimed:
-        click.echo(f"{untimed} submissions have no trusted time: no lateness was counted (see --times)", err=True)
+    _warn(made, reports, grades)
     click.echo(f"{rate}; written to {options['output']}", err=True)
     moves = ledger.moves(int(ledger.setting("reported") or 0))
     _show(options["format_name"], reports, moves, moved=regrade)
@@ -244,6 +243,16 @@ def _carry_out(
         return GRADER_FAILED
     full = all(s.full == s.rows for s in reports)
     return FULL_MARKS if full else MARKS_MISSING
+
+
+def _warn(made: Plan, reports: tuple[Summary, ...], grades: Callable[[], Iterator[Grade]]) -> None:
+    """What an instructor should know of these grades before using them."""
+    untimed = sum(g.remark.startswith("no trusted time") for g in grades()) if made.policy.due else 0
+    if untimed:
+        click.echo(f"{untimed} submissions have no trusted time: no lateness was counted (see --times)", err=True)
+    weak = sorted({walls for s in reports for walls in s.sandboxes} - {"landlock+seccomp"})
+    if weak:
+        click.echo(f"walls around student code: {', '.join(weak)}; docs/threat-model.md says what that means", err=True)
 
 
 def _say_who_is_gone(made: Plan, ledger: Ledger) -> None:
@@ -272,7 +281,7 @@ def _through_pool(run: Run, made: Plan, ledger: Ledger, options: dict[str, Any])
     else:
         from dlgrade.classroom.pool import LocalPool
 
-        jobs = options["jobs"] or len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        jobs = options["jobs"] or _cores()
         pool = LocalPool(made.setup, made.chapters, jobs, expected=len(run.entries))
     with Progress(len(run.entries), ", ".join(made.chapters)) as progress, pool:
         try:
@@ -283,6 +292,10 @@ def _through_pool(run: Run, made: Plan, ledger: Ledger, options: dict[str, Any])
     new = progress.done_count + progress.failed_count
     rate = f"{new} graded in {progress.seconds:.1f} s ({progress.rate:.1f} a second)" if new else "nothing new to grade"
     return done, f"{rate}, {progress.kept_count} were in the ledger" if progress.kept_count else rate
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _show(format_name: str, reports: tuple[Summary, ...], moves: Any, *, moved: bool) -> None:

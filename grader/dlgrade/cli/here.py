@@ -57,7 +57,10 @@ def near(path: Path) -> str:
 
 def file_of(root: Path, chapter: Chapter) -> str:
     """The chapter's answer as somebody in the current folder would write it."""
-    return near(answer(root, chapter.stem) or root / "exercises" / f"{chapter.stem}.py")
+    path = answer(root, chapter.stem)
+    if path is None:  # a chapter that is newer than the workspace
+        return f"exercises/{chapter.stem}.py (`dlgrade init` puts it here)"
+    return near(path)
 
 
 def warn(text: str) -> None:

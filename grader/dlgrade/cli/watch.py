@@ -26,20 +26,39 @@ def command(chapter: str | None, poll: bool, sandbox: Any) -> int:
 
 
 def run(name: str | None, file: Path | None, poll: bool, sandbox: Any) -> int:
-    """Watch one file outside of any workspace, or a workspace."""
+    """Watch the workspace around the current folder; where there is none, the one file that `check` would grade."""
+    from dlgrade.sandbox.launch import SandboxError
+    from dlgrade.selfstudy.watch import Watch
+    from dlgrade.selfstudy.workspace import find_root
+
+    root = find_root(Path.cwd())
+    try:
+        if name is not None and (file is not None or root is None):
+            id, path = _one_file(name, file)
+            Watch(None, lambda: {id: path}, id, sandbox=sandbox, poll=poll).run()
+        else:
+            _workspace(name, poll, sandbox)
+    except SandboxError as error:
+        raise InputError(str(error)) from None
+    return 0
+
+
+def _one_file(name: str, file: Path | None) -> tuple[str, Path]:
+    from dlgrade.cli.targets import resolve
+
+    targets = resolve((name,), file)
+    if len(targets) != 1:
+        raise InputError("--watch takes one chapter")
+    return targets[0].chapter.id, targets[0].path
+
+
+def _workspace(name: str | None, poll: bool, sandbox: Any) -> None:
     from dlgrade.cli.here import position_in, root_here, settings
-    from dlgrade.cli.targets import find, named_chapter
+    from dlgrade.cli.targets import named_chapter
     from dlgrade.course import registry
     from dlgrade.selfstudy.watch import Watch
     from dlgrade.selfstudy.workspace import answer
 
-    if file is not None:
-        if name is None:
-            raise InputError("name the chapter that the file answers")
-        chapter = named_chapter(name)
-        path = find(chapter, file)
-        Watch(None, lambda: {chapter.id: path}, chapter.id, sandbox=sandbox, poll=poll).run()
-        return 0
     root = root_here()
 
     def files() -> dict[str, Path]:
@@ -51,4 +70,3 @@ def run(name: str | None, file: Path | None, poll: bool, sandbox: Any) -> int:
     if current not in there:
         raise InputError(f"there is no file for {current or 'any chapter'} here: `dlgrade init` puts it back")
     Watch(root, files, current, sandbox=sandbox, poll=poll or settings(root).poll).run()
-    return 0

@@ -12,6 +12,7 @@ A student is asked through `student.call(name, *args)` or `student.name(*args)`;
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,7 +73,8 @@ def numeric(
         drawn = []
         for case in cases:
             args = case.draw(rng)
-            want = reference(*args, **case.kwargs)
+            # A copy, for a reference that draws from a generator among the arguments would leave it advanced.
+            want = reference(*copy.deepcopy(args), **case.kwargs)
             call = Call(function, args, case.kwargs, keep)
             drawn.append(_Drawn(case.reason, call, want if pick is None else want[pick]))
         return drawn

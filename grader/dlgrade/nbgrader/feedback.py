@@ -78,11 +78,14 @@ def _html(result: ExerciseResult, problem: str, note: str) -> Iterator[str]:
     if result.status == "missing":
         yield f'<div style="margin:4px 0">{_prose(_still_to_do(result))}</div></div>'
         return
+    advised: set[str] = set()
     for checks in alike(wrong(result)):
         yield '<div style="margin:10px 0">'
-        yield from (f"<div>✗ <b>{_prose(c.name)}</b> ({c.score} of {c.max_score})</div>" for c in checks)
-        yield from _explained(checks[0])
+        label = f": {STATUS_LABELS[checks[0].status]}" if STATUS_LABELS[checks[0].status] else ""
+        yield from (f"<div>✗ <b>{_prose(c.name)}</b> ({c.score} of {c.max_score}){label}</div>" for c in checks)
+        yield from _explained(checks[0], again=checks[0].advice in advised)
         yield "</div>"
+        advised.add(checks[0].advice)
     if left := skipped(result):
         yield f"<div>Not tried until what they build on passes: {', '.join(_prose(c.name) for c in left)}</div>"
     if right := passed(result):
@@ -93,14 +96,14 @@ def _html(result: ExerciseResult, problem: str, note: str) -> Iterator[str]:
     yield "</div>"
 
 
-def _explained(check: CheckResult) -> Iterator[str]:
-    if label := STATUS_LABELS[check.status]:
-        yield f"<div>{label.capitalize()}</div>"
+def _explained(check: CheckResult, *, again: bool) -> Iterator[str]:
+    """What is wrong, and the advice unless it has been given before."""
     if check.message:
         yield f'<pre style="{_PRE}">{html.escape(head(check.message))}</pre>'
-    if check.mistake or check.advice:
-        named = f"<b>Recognised mistake: <code>{_escaped(check.mistake)}</code></b><br>" if check.mistake else ""
-        yield f'<div style="{_ADVICE}">{named}{_prose(check.advice)}</div>'
+    named = f"<b>Recognised mistake: <code>{_escaped(check.mistake)}</code></b>" if check.mistake else ""
+    advice = "" if again else _prose(check.advice)
+    if said := "<br>".join(part for part in (named, advice) if part):
+        yield f'<div style="{_ADVICE}">{said}</div>'
 
 
 def _still_to_do(result: ExerciseResult) -> str:

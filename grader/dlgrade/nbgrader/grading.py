@@ -47,7 +47,7 @@ class IsolatedGrading(NbGraderPreprocessor):
     sandbox.tag(config=True)
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
-        notebook = released(resources)
+        notebook = released(self, resources)
         if not notebook.ours:
             # Called, not `preprocess`: that is how nbgrader's own switch for it is heeded.
             done: tuple[Any, Any] = Execute(parent=self.parent)(nb, resources)
@@ -77,12 +77,8 @@ class IsolatedGrading(NbGraderPreprocessor):
         return results
 
     def _seed(self) -> Seed:
-        return secret_seed(Path(self._root()) / self.seed_file)
-
-    def _root(self) -> str:
-        """The course's folder; nbgrader works in it while it converts, whatever started it."""
-        converter = getattr(self.parent, "parent", None)
-        return str(getattr(getattr(converter, "coursedir", None), "root", "."))
+        # parent and grandparent of a preprocessor: the exporter, and the converter, which knows the course
+        return secret_seed(Path(self.parent.parent.coursedir.root) / self.seed_file)
 
     def _write(self, cell: Any, notebook: Notebook, results: dict[str, ChapterResult]) -> None:
         note = cell.metadata.pop(NOTE, "")

@@ -20,7 +20,7 @@ try:
 except ImportError:
     import sys
 
-    print("{name} was not checked: that needs dlgrade (pip install dlgrade). You can hand in without.", file=sys.stderr)
+    print("{name} was not checked: dlgrade is not installed here. Hand in all the same.", file=sys.stderr)
 else:
     practice("{chapter}:{name}")"""
 

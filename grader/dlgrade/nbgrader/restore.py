@@ -23,7 +23,7 @@ class RestoreCells(NbGraderPreprocessor):
     """Puts back what a student deleted, and takes away what only looks like a graded cell."""
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
-        notebook = released(resources)
+        notebook = released(self, resources)
         if not notebook.ours:
             return nb, resources
         seen: set[str] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 from nbgrader.api import Gradebook, MissingEntry
@@ -51,12 +52,24 @@ class Notebook(msgspec.Struct, frozen=True):
     ours: dict[str, Released]
 
 
-def released(resources: Any) -> Notebook:
-    """The notebook that nbgrader is about to convert; without cells if the gradebook does not know it."""
+# What was read in one run of nbgrader, by the converter that runs: a class asks for the same notebook again and again.
+_READ: WeakKeyDictionary[Any, dict[tuple[str, str, str], Notebook]] = WeakKeyDictionary()
+
+
+def released(step: Any, resources: Any) -> Notebook:
+    """The notebook that a preprocessor is given; without cells if the gradebook does not know it."""
     asked = resources["nbgrader"]
-    with Gradebook(asked["db_url"]) as gradebook:
+    key = (asked["db_url"], asked["assignment"], asked["notebook"])
+    read = _READ.setdefault(step.parent.parent, {})
+    if key not in read:
+        read[key] = _read(*key)
+    return read[key]
+
+
+def _read(db_url: str, assignment: str, name: str) -> Notebook:
+    with Gradebook(db_url) as gradebook:
         try:
-            notebook = gradebook.find_notebook(asked["notebook"], asked["assignment"])
+            notebook = gradebook.find_notebook(name, assignment)
         except MissingEntry:
             return Notebook({}, {})
         grades = {cell.name: float(cell.max_score) for cell in notebook.grade_cells}

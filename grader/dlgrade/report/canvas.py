@@ -34,7 +34,7 @@ def fresh(grades: Iterable[Grade]) -> list[list[object]]:
         row = grade.row
         columns[title(grade)] = grade.max_points
         students.setdefault(row.student, {})[title(grade)] = grade.points
-        who[row.student] = (row.user, "") if row.system == "canvas" else ("", row.user or row.student)
+        who[row.student] = (row.user, "") if row.system == "canvas" else ("", row.student)
     head: list[object] = [*WHO, *columns]
     possible: list[object] = ["    Points Possible", "", "", "", "", *columns.values()]
     return [head, possible] + [

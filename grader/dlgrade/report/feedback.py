@@ -77,8 +77,8 @@ def _exercise(exercise: ExerciseResult, reveal: Reveal) -> dict[str, Any]:
 
 def file_name(student: str, chapter: str) -> str:
     """A file name for a student's page: their name where that is harmless, else with a digest to keep it apart."""
-    plain = re.sub(r"[^A-Za-z0-9._@-]+", "-", student).strip(".-")[:60]
-    if plain != student or plain != plain.lower() or re.search("-[0-9a-f]{8}$", plain):
+    plain = re.sub(r"[^A-Za-z0-9._@-]+", "-", student).strip(".-@")[:60]
+    if not plain or plain != student or plain != plain.lower() or re.search("-[0-9a-f]{8}$", plain):
         # Lower case and upper case are one name on some systems; and nobody's own name may look like another's file.
         plain = f"{plain or 'student'}-{hashlib.blake2b(student.encode(), digest_size=4).hexdigest()}"
     return f"{plain}.{chapter}.html"

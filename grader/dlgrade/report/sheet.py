@@ -11,7 +11,7 @@ from dlgrade.report.rows import Grade
 from dlgrade.report.safe import one_line
 
 # What a spreadsheet takes for the start of a formula, in ASCII and in the full-width forms that some read alike.
-_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")
+_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠](?!$)")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?%?")
 MAX_CELL = 1000
 

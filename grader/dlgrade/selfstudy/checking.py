@@ -80,10 +80,13 @@ class _Known(msgspec.Struct):
 
 
 class Interruptible:
-    """A launcher whose student process another thread can cut off: the call it is in ends at once."""
+    """A launcher whose student process another thread can cut off: the call it is in ends at once.
 
-    def __init__(self, mode: Mode) -> None:
-        self.mode = mode
+    `unwanted` says whether what is being started has been overtaken already.
+    """
+
+    def __init__(self, mode: Mode, unwanted: Callable[[], bool]) -> None:
+        self.mode, self.unwanted = mode, unwanted
         self.inner: Launcher = launcher(mode)
         self.channel: socket.socket | None = None
 
@@ -97,6 +100,8 @@ class Interruptible:
 
     def spawn(self) -> socket.socket:
         self.channel = self.inner.spawn()
+        if self.unwanted():
+            self.interrupt()
         return self.channel
 
     def reap(self) -> Ended:
@@ -124,12 +129,12 @@ class Checker(threading.Thread):
     def __init__(self, root: Path | None, mode: Mode, tell: Tell) -> None:
         super().__init__(daemon=True, name="checker")
         self.root, self.tell = root, tell
-        self.sandbox = Interruptible(mode)
-        self.known: dict[str, _Known] = {}
-        self.graders: dict[str, Grader] = {}
         self.changed = threading.Condition()
         self.request: _Request | None = None
         self.stopping = False
+        self.sandbox = Interruptible(mode, self._superseded)
+        self.known: dict[str, _Known] = {}
+        self.graders: dict[str, Grader] = {}
 
     def ask(self, chapter: str, path: Path, *, everything: bool = False) -> None:
         """Check a chapter's file as it is now: what changed in it, or `everything`."""
@@ -220,21 +225,16 @@ class Checker(threading.Thread):
     def _known(self, chapter: Chapter) -> _Known:
         """What is known of a chapter, at first from the recorded progress."""
         if chapter.id not in self.known:
+            self.known[chapter.id] = known = _Known({}, {}, {})
             found = None
             if self.root is not None:
                 with contextlib.suppress(progress.ProgressError):
                     found = progress.feedback(self.root, chapter)
-            self.known[chapter.id] = (
-                _Known({}, {}, {})
-                if found is None
-                else _Known(
-                    {e.name: e for e in found.result.exercises},
-                    dict(found.fingerprints),
-                    dict.fromkeys(found.fingerprints, found.result.sha256),
-                    found.result.problem,
-                    found.result.stdout,
-                )
-            )
+            if found is not None:
+                known.exercises = {e.name: e for e in found.result.exercises}
+                known.fingerprints = dict(found.fingerprints)
+                known.sha256 = dict.fromkeys(found.fingerprints, found.result.sha256)
+                known.problem, known.stdout = found.result.problem, found.result.stdout
         return self.known[chapter.id]
 
     def _grade(self, chapter: Chapter, submission: Submission, group: list[Exercise]) -> ChapterResult:

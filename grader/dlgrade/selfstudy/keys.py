@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Any
 
 ARROWS = {"[A": "up", "[B": "down", "OA": "up", "OB": "down", "[5~": "page up", "[6~": "page down"}
 NAMES = {"\r": "enter", "\n": "enter", "\x1b": "escape", " ": "page down", "\x03": "q", "\x04": "q"}
@@ -33,7 +34,7 @@ class Keys:
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.tell = tell
-        self.saved: list[object] | None = None
+        self.saved: list[Any] | None = None
         self.stopping = threading.Event()
 
     def __enter__(self) -> Keys:
@@ -47,10 +48,15 @@ class Keys:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stopping.set()
-        if self.saved is not None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """The terminal as it was."""
+        if sys.platform != "win32" and self.saved is not None:
             import termios
 
-            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self.saved)  # type: ignore[arg-type]
+            with contextlib.suppress(termios.error):  # it is gone
+                termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self.saved)
 
     def take_over(self) -> None:
         """Keys one by one and unechoed; signals stay. Needed again after the program was suspended."""

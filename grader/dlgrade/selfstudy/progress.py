@@ -20,6 +20,7 @@ import msgspec
 from dlgrade.course.outline import POINTS
 from dlgrade.course.spec import Chapter
 from dlgrade.grading.results import ChapterResult, ExerciseResult, ExerciseStatus
+from dlgrade.grading.seeds import PRACTICE_SEED
 from dlgrade.report.json import scrub
 
 FILE = "progress.sqlite"
@@ -170,7 +171,9 @@ def _after_event(state: ChapterState, event: Event) -> ChapterState:
 
 
 class Feedback(msgspec.Struct, frozen=True):
-    """The last result of every exercise of a chapter, with the fingerprint of the code it is about."""
+    """The last result of every exercise of a chapter on the practice inputs, with the fingerprint of the code it is
+    about.
+    """
 
     result: ChapterResult
     fingerprints: dict[str, str]
@@ -254,14 +257,22 @@ def record(root: Path, chapter: Chapter, result: ChapterResult, fingerprints: di
             "INSERT INTO exercises VALUES (?, ?, ?, ?, ?, ?)",
             [(id, e.name, e.score, e.max_score, e.status, " ".join(_mistakes(e))) for e in result.exercises],
         )
-        bare = _json(msgspec.structs.replace(result, exercises=()))
-        db.execute("INSERT OR REPLACE INTO latest VALUES (?, ?, ?)", (result.chapter, id, bare))
-        if whole:
-            db.execute("DELETE FROM feedback WHERE chapter = ?", (result.chapter,))
-        db.executemany(
-            "INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?, ?)",
-            [(result.chapter, e.name, id, fingerprints.get(e.name, ""), _json(e)) for e in result.exercises],
-        )
+        if result.seed == PRACTICE_SEED:
+            _keep_feedback(db, chapter, result, fingerprints, id)
+
+
+def _keep_feedback(
+    db: sqlite3.Connection, chapter: Chapter, result: ChapterResult, fingerprints: dict[str, str], id: int | None
+) -> None:
+    """What the check said, in place of what the last one said of the same exercises."""
+    bare = _json(msgspec.structs.replace(result, exercises=()))
+    db.execute("INSERT OR REPLACE INTO latest VALUES (?, ?, ?)", (chapter.id, id, bare))
+    if len(result.exercises) == len(chapter.exercises):
+        db.execute("DELETE FROM feedback WHERE chapter = ?", (chapter.id,))
+    db.executemany(
+        "INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?, ?)",
+        [(chapter.id, e.name, id, fingerprints.get(e.name, ""), _json(e)) for e in result.exercises],
+    )
 
 
 def _json(result: ChapterResult | ExerciseResult) -> str:

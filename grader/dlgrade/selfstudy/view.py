@@ -104,14 +104,23 @@ def _chapter(view: View, paint: Paint, width: int) -> list[str]:
     name = f"{view.chapter}  {entry.title if entry else ''}"
     top = [*report.title(paint, width, name, result.score if result else 0, outline.POINTS)]
     top += [paint("dim", _meta(view, width)), ""]
-    if result is not None and not nothing_ran(result):
-        column = min(max((cells(e.name) for e in result.exercises), default=0), width - 42)
-        for e in result.exercises:
-            passed = sum(check.status == "passed" for check in e.checks)
-            note = "" if e.status in ("passed", "missing") else f"{passed} of {len(e.checks)} checks"
-            top.append(report.row(paint, column, e.status, e.name, e.score, e.max_score, note))
-        top.append("")
-    return top
+    if result is None or nothing_ran(result):
+        return top
+    exercises = registry.chapter(view.chapter).exercises
+    known = {e.name: e for e in result.exercises}
+    column = min(max((cells(e.name) for e in exercises), default=0), width - 42)
+    for e in exercises:
+        if e.name in known:
+            top.append(_row(known[e.name], paint, column))
+        else:
+            top.append(report.row(paint, column, "missing", e.name, 0, e.points, "not checked yet"))
+    return [*top, ""]
+
+
+def _row(e: ExerciseResult, paint: Paint, column: int) -> str:
+    passed = sum(check.status == "passed" for check in e.checks)
+    note = "" if e.status in ("passed", "missing") else f"{passed} of {len(e.checks)} checks"
+    return report.row(paint, column, e.status, e.name, e.score, e.max_score, note)
 
 
 def _meta(view: View, width: int) -> str:

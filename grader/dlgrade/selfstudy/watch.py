@@ -27,7 +27,8 @@ from dlgrade.selfstudy.position import Position, next_open, position
 from dlgrade.selfstudy.saves import Saves
 from dlgrade.selfstudy.view import View
 
-ALTERNATE, NORMAL = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+# The other screen, no cursor, no wrapping of what is too long for a narrow terminal; and all that undone.
+ALTERNATE, NORMAL = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 HOME, CLEAR_RIGHT, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 PICTURES = "pictures"
 SCROLL = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -10, "page down": 10}
@@ -50,10 +51,14 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Redraw(msgspec.Struct, frozen=True):
-    """The terminal has another size, or is ours again."""
+    """The terminal has another size."""
 
 
-News = Saved | Key | Said | Redraw | Busy | Verdict | Broken | Unrecorded
+class Suspend(msgspec.Struct, frozen=True):
+    """Ctrl-Z: the terminal is the shell's until the program is continued."""
+
+
+News = Saved | Key | Said | Redraw | Suspend | Busy | Verdict | Broken | Unrecorded
 
 
 class Watch:
@@ -63,7 +68,7 @@ class Watch:
         self, root: Path | None, files: Callable[[], dict[str, Path]], chapter: str, *, sandbox: Mode, poll: bool
     ) -> None:
         self.root, self.files = root, files
-        self.news: queue.Queue[News] = queue.Queue()
+        self.news: queue.SimpleQueue[News] = queue.SimpleQueue()  # signal handlers may put into this kind
         self.results: dict[str, ChapterResult] = {}
         self.warning = ""
         self.screen = sys.stdout.isatty()
@@ -116,19 +121,19 @@ class Watch:
         return position(history, tuple(self.files()))
 
     def _on_signals(self) -> None:
-        def leave(*_: object) -> None:
-            self.news.put(Key("leave"))
-
-        def again(*_: object) -> None:
-            self.keys.take_over()
-            self._write(ALTERNATE)
-            self.news.put(Redraw())
-
-        for name, action in (("SIGTERM", leave), ("SIGHUP", leave), ("SIGCONT", again)):
+        news: dict[str, News] = {"SIGTERM": Key("leave"), "SIGHUP": Key("leave"), "SIGWINCH": Redraw()}
+        if self.screen:
+            news["SIGTSTP"] = Suspend()
+        for name, what in news.items():
             if hasattr(signal, name):
-                signal.signal(getattr(signal, name), action)
-        if hasattr(signal, "SIGWINCH"):
-            signal.signal(signal.SIGWINCH, lambda *_: self.news.put(Redraw()))
+                signal.signal(getattr(signal, name), lambda *_, what=what: self.news.put(what))
+
+    def _suspend(self) -> None:
+        self._write(NORMAL)
+        self.keys.give_back()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self.keys.take_over()
+        self._write(ALTERNATE)
 
     # What the threads tell.
 
@@ -137,6 +142,8 @@ class Watch:
         match news:
             case Key(name):
                 return self._press(name)
+            case Suspend():
+                self._suspend()
             case Unrecorded(text):
                 self.warning = self.view.warning = f"Progress is not kept: {text}"
             case Saved(chapter, path) if chapter == self.view.chapter:
@@ -177,7 +184,8 @@ class Watch:
         view.result, view.checked, view.at = verdict.result, verdict.checked, time.strftime("%H:%M:%S")
         view.before = before.score if before else None
         view.broken, view.busy = "", "more exercises" if verdict.more else ""
-        self._print(report.render(verdict.result, color=False, width=80))
+        if not verdict.more:
+            self._print(report.render(verdict.result, color=False, width=80))
 
     # What keys do.
 

@@ -1147,7 +1147,7 @@ def draw_line(axes: Any, w: Any, b: Any, label: str, **style: Any) -> None:
 def draw_picture(student: Any, figure: Any) -> None:
     """The student's three lines through classes that overlap, and how many mistakes every epoch made."""
     left, right = figure.subplots(1, 2)
-    rng = np.random.default_rng(302)
+    rng = np.random.default_rng(310)
     epochs = 25
     X, y = mixed(60, 2)(rng)
     w, b, mixed_mistakes = items(student.perceptron_fit(X, y, epochs), ("w", "b", "mistakes"))
@@ -1162,9 +1162,9 @@ def draw_picture(student: Any, figure: Any) -> None:
         said = numbers(student.perceptron_predict(X, w, b), (60,), "the predictions")
         draw_line(left, w, b, f"{name}: {np.mean(said == y):.0%} right", color=f"C{i + 1}", ls=("-", "--", "-.")[i])
     best = float(numbers(student.best_linear_accuracy(X, y), (), "the accuracy"))
-    left.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), xlabel="first input", ylabel="second input")
+    left.set(xlim=(-3.2, 3.2), ylim=(-4.6, 3.6), xlabel="first input", ylabel="second input")
     left.set_title(f"Classes that overlap (the best line: {best:.0%})")
-    left.legend(fontsize=7, loc="lower left", framealpha=0.9)
+    left.legend(fontsize=7, loc="lower left", framealpha=1.0)
     apart_X, apart_y, *_ = apart(rng, 60, 2, gap=0.05)
     runs = {
         "60 points, a line separates them": items(student.perceptron_fit(apart_X, apart_y, epochs), ("w", "b", "m"))[2],

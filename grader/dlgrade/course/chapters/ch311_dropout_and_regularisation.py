@@ -316,14 +316,9 @@ DROPOUT_FORWARD = Exercise(
             replaces=masked_with(mask_not_inverted),
         ),
         Mistake(
-            name="scaled-in-evaluation-instead",
-            advice="This is dropout as it first was, which multiplies by 1 - p in evaluation. Inverted dropout divides "
-            "by 1 - p in training, and leaves evaluation alone.",
-            replaces=masked_with(mask_not_inverted, scaled_down),
-        ),
-        Mistake(
-            name="scaled-in-evaluation-too",
-            advice="Training has made up for the dropped units already: in evaluation out is x, without any factor.",
+            name="scaled-in-evaluation",
+            advice="Inverted dropout makes up for the dropped units in training: in evaluation out is x, without any "
+            "factor.",
             replaces=masked_with(right_mask, scaled_down),
         ),
         Mistake(
@@ -447,7 +442,7 @@ def special_masks(student: Any, rng: Rng) -> None:
 
 @prop("a cache can be used again, after other passes", 2, *BOTH)
 def cache_serves(student: Any, rng: Rng) -> None:
-    x = rng.uniform(0.5, 2.0, size=(5, 6))
+    x = to_drop(5, 6, p=0.5)(rng)[0]
     douts = rng.normal(size=(2, 5, 6))
     first, cache = passed(student, x, 0.5, generator(rng))
     second, later = passed(student, x, 0.5, generator(rng))
@@ -575,6 +570,8 @@ DROPOUT_BACKWARD = Exercise(
 Penalty = tuple[Any, Params]
 
 SHAPES = {"W1": (4, 3), "b1": (4,), "gamma1": (4,), "beta1": (4,), "W2": (2, 4), "b2": (2,)}
+# The name says what is a weight, not the number of axes.
+NAMES_COUNT = {"W1": (5,), "gamma1": (2, 3), "W2": (2, 2, 3)}
 
 
 def drawn_params(rng: Rng, shapes: dict[str, tuple[int, ...]] = SHAPES) -> Params:
@@ -750,6 +747,7 @@ def penalty_value(points: int, function: str, right: Callable[[Params, float], P
         [
             Case("two layers, with biases and a normalisation layer", with_strength(0.3)),
             Case("one square matrix", with_strength(2.0, {"W1": (3, 3)})),
+            Case("a vector of weights, and a matrix of another name", with_strength(0.6, NAMES_COUNT)),
             Case("no weights at all", with_strength(0.5, {"b1": (3,), "gamma1": (2,)})),
             Case("a strength of 0", with_strength(0.0)),
         ],
@@ -761,6 +759,7 @@ def penalty_value(points: int, function: str, right: Callable[[Params, float], P
 PENALISED: dict[str, Any] = {
     "two layers, with biases and a normalisation layer": with_strength(0.3),
     "one square matrix": with_strength(2.0, {"W1": (3, 3)}),
+    "a vector of weights, and a matrix of another name": with_strength(0.6, NAMES_COUNT),
 }
 
 
@@ -951,11 +950,13 @@ def l1_arguments(*shape: int, lr: float, lam: float) -> Any:
 @prop("a weight at 0 stays exactly 0 while its gradient is below lam", 2, "l1_step")
 def stays_zero(student: Any, rng: Rng) -> None:
     lam = float(rng.uniform(0.5, 1.5))
-    grad = lam * np.array([0.9, -0.5, 0.0, 1.6, -2.0])
-    got = numbers(student.l1_step(np.zeros(5), grad, 0.1, lam), (5,))
-    with case_of("weights of 0, three of them with a gradient below lam"):
-        holds(not got[:3].any(), "these three weights should stay at exactly 0: the penalty is stronger than the loss.")
-        holds(bool((got[3:] != 0).all()), "the two weights whose gradient is above lam should leave 0.")
+    weights = np.array([0.0, 0.0, 0.0, 0.02, -0.02, 0.0, 0.0])
+    grad = lam * np.array([0.9, -0.5, 0.0, -0.4, -0.3, 1.6, -2.0])
+    got = numbers(student.l1_step(weights, grad, 0.1, lam), (7,))
+    with case_of("weights at and near 0, all but two with a gradient below lam"):
+        holds(not got[:3].any(), "the first three should stay at exactly 0: the penalty is stronger than the loss.")
+        holds(not got[3:5].any(), "the two weights of size 0.02 should become exactly 0.")
+        holds(bool((got[5:] != 0).all()), "the last two, whose gradient is above lam, should leave 0.")
 
 
 SOFT = Exercise(
@@ -990,6 +991,10 @@ SOFT = Exercise(
             ref.proximal_l1_step,
             [
                 Case("a matrix of weights", l1_arguments(4, 3, lr=0.3, lam=0.8)),
+                Case(
+                    "weights that the loss takes across 0",
+                    lambda rng: (0.5 * np.ones(3), rng.uniform(5, 9, size=3), 0.5, 1.0),
+                ),
                 Case("a small learning rate", l1_arguments(6, lr=0.01, lam=5.0)),
                 Case("no penalty", l1_arguments(5, lr=0.2, lam=0.0)),
                 Case("no gradient", lambda rng: (rng.normal(size=6), np.zeros(6), 0.5, 0.6)),
@@ -1122,6 +1127,7 @@ def step_check(name: str, points: int, function: str, right: Step) -> Check:
         [
             Case("two layers, with biases and a normalisation layer", step_arguments(0.2, 0.3)),
             Case("a strong pull", step_arguments(0.5, 1.5)),
+            Case("a vector of weights, and a matrix of another name", step_arguments(0.2, 0.6, NAMES_COUNT)),
             Case("a strength of 0: plain gradient descent", step_arguments(0.1, 0.0)),
         ],
         result="the new parameters",
@@ -1343,6 +1349,7 @@ STOPPING = Exercise(
                 Case("losses that keep falling to the end", fixed([5.0, 4.0, 3.0, 2.0], 2)),
                 Case("a rise that is followed by small falls", fixed([2.0, 5.0, 4.0, 3.5, 3.0, 1.0], 3)),
             ],
+            result="(best, last)",
         ),
         numeric(
             "the shortest patience, and the longest",
@@ -1355,6 +1362,7 @@ STOPPING = Exercise(
                 Case("a single loss", fixed([2.0], 1)),
                 Case("two bumps, each shorter than the patience", fixed([5.0, 6.0, 6.0, 4.0, 6.0, 6.0, 3.0, 7.0], 3)),
             ],
+            result="(best, last)",
         ),
         numeric(
             "an equal loss is no improvement",
@@ -1369,9 +1377,11 @@ STOPPING = Exercise(
             "stopping_epoch",
             stops,
             [
+                Case("a rise below min_delta is no improvement either", fixed([5.0, 5.125, 5.1875, 4.0], 2, 0.25)),
                 Case("falls that are too small", fixed([5.0, 4.95, 4.875, 4.0, 3.0], 2, 0.25)),
                 Case("small falls that add up to a large one", fixed([5.0, 4.75, 4.5, 4.25, 4.125], 3, 0.625)),
             ],
+            result="(best, last)",
         ),
         numeric(
             "nan is no improvement",
@@ -1383,6 +1393,7 @@ STOPPING = Exercise(
                 Case("nan in the first epoch", fixed([NAN, 4.0, 3.0, 5.0], 2)),
                 Case("nothing but nan", fixed([NAN, NAN, NAN, NAN], 3)),
             ],
+            result="(best, last)",
         ),
     ),
     mistakes=(
@@ -1492,6 +1503,7 @@ def best_come_back(student: Any, rng: Rng) -> None:
         ("max_epochs reached while it waits", [5.0, 2.0, 3.0, 4.0, 1.0], 4, 5),
         ("the first epoch is the best", [1.0, 2.0, 3.0, 0.5], 10, 2),
         ("a single epoch", [3.0, 1.0], 1, 3),
+        ("nothing but nan", [NAN] * 6, 6, 3),
     ):
         with case_of(reason):
             trained(student, started(rng), Run(losses, []), epochs, patience)
@@ -1529,6 +1541,9 @@ class Drift(msgspec.Struct, frozen=True):
 @prop("an epoch that works in place does not spoil the best", 4, "train_with_early_stopping")
 def in_place_epochs(student: Any, rng: Rng) -> None:
     for losses, epochs, patience in (([5.0, 3.0, 2.0, 2.5, 3.0, 1.0], 20, 2), ([5.0, 2.0, 3.0, 4.0, 1.0], 4, 5)):
+        # First with new arrays in every epoch: who gives back the last weights does so there too.
+        with case_of("an epoch that makes new arrays"):
+            trained(student, started(rng), Run(losses, []), epochs, patience)
         with case_of("`drift` as the epoch"):
             run: Any = Drift(losses)
             trained(student, started(rng), run, epochs, patience, drifts=True)
@@ -1543,21 +1558,19 @@ def training_with(
     keeps: Callable[[Params], Params] = copy.deepcopy,
     copies_start: bool = True,
     returns_last: bool = False,
-    returns_first: bool = False,
     validates_first: bool = False,
     extra: int = 0,
     stops_early: bool = True,
     late: int = 0,
     start_counts: bool = False,
-    ties: bool = False,
 ) -> dict[str, Any]:
     """The training loop, with one thing done another way."""
 
     def train(params: Params, epoch: Any, validation_loss: Any, max_epochs: int, patience: int) -> Any:
         params = copy.deepcopy(params) if copies_start else params
-        best, lowest, waited, losses = keeps(params), math.inf, 0, []
+        best, lowest, waited, losses = None, math.inf, 0, []
         if start_counts:
-            lowest = float(validation_loss(params))
+            best, lowest = keeps(params), float(validation_loss(params))
         for _ in range(max_epochs + extra):
             if validates_first:
                 loss = float(validation_loss(params))
@@ -1566,10 +1579,10 @@ def training_with(
                 params = epoch(params)
                 loss = float(validation_loss(params))
             losses.append(loss)
-            if loss < lowest or (ties and loss == lowest):
-                best, lowest, waited = keeps(params), loss, 0
-            else:
-                waited += 1
+            improved = loss < lowest
+            if improved or best is None:
+                best = keeps(params)
+            lowest, waited = (loss, 0) if improved else (lowest, waited + 1)
             if stops_early and waited >= patience + late:
                 break
         return (params if returns_last else best), losses
@@ -1584,11 +1597,11 @@ EARLY = Exercise(
     hints=(
         "After each epoch you know all losses so far. Who can tell you, from those, whether this epoch is the best, "
         "and whether to go on?",
-        "Call stopping_epoch with the losses so far. If its best epoch is the one just done, copy the weights; if it "
-        "is patience epochs ago, leave the loop.",
-        "Copy params first, array by array. In the loop: params = epoch(params), append the loss, ask stopping_epoch "
-        "for (best, last); if best equals last, keep np.array(value) of every entry in a new dict; else, if last - "
-        "best is patience, break.",
+        "Call stopping_epoch with the losses so far. If its best epoch is the one just done, copy the weights. To "
+        "learn whether training is over, ask it again with one more loss, an infinite one: would it look at that?",
+        "Copy params first, array by array. In the loop: params = epoch(params), append the loss, and ask "
+        "stopping_epoch for (best, last) of these losses and np.inf. If best is the epoch just done, keep "
+        "np.array(value) of every entry in a new dict. If last is not the index of that infinite loss, break.",
     ),
     checks=(best_come_back, validated_once, in_place_epochs),
     mistakes=(
@@ -1742,6 +1755,13 @@ def theory(student: Any, rng: Rng) -> None:
         )
 
 
+NETWORKS = [
+    Case("three inputs, two outputs, five samples", a_network((2, 6, 2), 3, 0.4, 5)),
+    Case("two hidden layers", a_network((3, 5, 4, 1), 4, 0.3, 7)),
+    Case("as many samples as inputs", a_network((2, 5, 3), 3, 0.5, 3)),
+    Case("one sample: the variance is 0", a_network((2, 4, 2), 3, 0.5, 1)),
+]
+
 MC = Exercise(
     name="mc_dropout",
     title="Monte Carlo dropout",
@@ -1753,18 +1773,8 @@ MC = Exercise(
         "with axis=0, of the squared distances from it. Pass training=True to predict.",
     ),
     checks=(
-        numeric(
-            "mean and variance of the samples",
-            4,
-            "mc_dropout",
-            spread,
-            [
-                Case("three inputs, two outputs, five samples", a_network((2, 6, 2), 3, 0.4, 5)),
-                Case("two hidden layers", a_network((3, 5, 4, 1), 4, 0.3, 7)),
-                Case("as many samples as inputs", a_network((2, 5, 3), 3, 0.5, 3)),
-                Case("one sample: the variance is 0", a_network((2, 4, 2), 3, 0.5, 1)),
-            ],
-        ),
+        numeric("mean of the samples", 2, "mc_dropout", spread, NETWORKS, pick=0, result="the mean"),
+        numeric("variance of the samples", 2, "mc_dropout", spread, NETWORKS, pick=1, result="the variance"),
         theory,
         unchanged(1, {"mc_dropout": a_network((2, 4, 2), 3, 0.4, 3)}),
     ),
@@ -1837,13 +1847,13 @@ def draw_picture(student: Any, figure: Any) -> None:
     wide = np.linspace(-2 * np.pi, 2 * np.pi, 160)[:, None]
     mean, variance = (floats(a)[:, 0] for a in student.mc_dropout(wide, nets[0.3], 0.3, 100, rng))
     band_width = 2 * np.sqrt(variance)
-    doubts.axvspan(-np.pi, np.pi, color="0.94", lw=0, label="where the data were")
+    doubts.axvspan(-np.pi, np.pi, color="0.9", lw=0, label="where the data were")
     doubts.plot(wide, np.sin(wide), color="0.3", lw=1, label="sine")
     doubts.plot(wide, mean, color="C1", label="mean of 100 samples")
     doubts.fill_between(
         wide[:, 0], mean - band_width, mean + band_width, color="C1", alpha=0.25, label="2 std either way"
     )
-    doubts.set_ylim(-6, 6)
+    doubts.set_ylim(-4, 4)
     doubts.set_title("Monte Carlo dropout\nof the net with p = 0.3", fontsize=10)
     doubts.set_ylabel("y")
 
