@@ -201,12 +201,16 @@ def main() -> None:
         drawn = draw(options.count, secret_seed(seed), random_seed=options.random_seed, loops=not options.no_loops)
         write(base / "class", drawn)
         kinds = Counter(d.kind for d in drawn)
-        print(f"{len(drawn)} submissions of {CHAPTER}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common()))
+        print(
+            f"{len(drawn)} submissions of {CHAPTER}, -j {options.jobs}: "
+            + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+        )
         seconds = undisturbed(drawn, base / "class", seed, base / "calm", options.jobs)
-        killed(base / "class", seed, base / "killed", options.jobs, options.kills, seconds, rng)
-        check_scores(drawn, base / "killed")
-        compare("killed and resumed", base / "calm", base / "killed")
-        print(f"killed {options.kills} times and resumed: the ledger equals the undisturbed one, row by row")
+        if options.kills:
+            killed(base / "class", seed, base / "killed", options.jobs, options.kills, seconds, rng)
+            check_scores(drawn, base / "killed")
+            compare("killed and resumed", base / "calm", base / "killed")
+            print(f"killed {options.kills} times and resumed: the ledger equals the undisturbed one, row by row")
         if not options.no_cluster:
             through_cluster(base / "class", seed, base / "cluster", options.jobs, len(drawn))
             check_scores(drawn, base / "cluster")

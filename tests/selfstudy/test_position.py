@@ -32,14 +32,22 @@ def history(*checks: tuple[str, int]) -> History:
         ([("ch306", 100)], "ch312"),
         ([("ch312", 100)], "ch305"),
         ([("ch305", 100), ("ch306", 100), ("ch312", 100)], None),
-        ([("ch305", 100), ("ch305", 60)], "ch306"),
+        ([("ch305", 100), ("ch305", 60)], "ch305"),
+        ([("ch305", 100), ("ch306", 100), ("ch312", 100), ("ch305", 60)], "ch305"),
         ([("ch399", 50)], "ch305"),
     ],
 )
 def test_the_chapter_to_go_on_with(checks: list[tuple[str, int]], current: str | None) -> None:
     place = position(history(*checks), CHAPTERS)
     assert place.current == current
-    assert place.all_done == (current is None)
+
+
+def test_all_is_done_when_every_chapter_once_had_full_marks() -> None:
+    checks = [(id, 100) for id in CHAPTERS]
+    assert position(history(*checks), CHAPTERS).all_done
+    assert position(history(*checks, ("ch305", 60)), CHAPTERS).all_done
+    assert not position(history(*checks[:2]), CHAPTERS).all_done
+    assert not position(History(), ()).all_done
 
 
 def test_points_are_the_best() -> None:

@@ -13,7 +13,7 @@ NOTHING = ChapterState()
 
 
 class Position(msgspec.Struct, frozen=True):
-    """The states of the chapters, those that there are, and the one to go on with (None when all are solved)."""
+    """The states of the chapters, those that there are, and the one to go on with (None when nothing is left to do)."""
 
     states: Mapping[str, ChapterState]
     available: tuple[str, ...]
@@ -35,20 +35,16 @@ class Position(msgspec.Struct, frozen=True):
         return tuple(id for id in self.available if self.state(id).solved)
 
     @property
-    def begun(self) -> bool:
-        return any(self.states.values())
-
-    @property
     def all_done(self) -> bool:
-        return self.current is None and bool(self.available)
+        return bool(self.available) and len(self.solved) == len(self.available)
 
 
 def position(history: History, available: Sequence[str] | None = None) -> Position:
-    """Where somebody with this history stands: at the chapter checked last or, once it is solved, the next open one."""
+    """Where this history leads: the chapter checked last if it lacks marks, else the next open one."""
     known = tuple(registry.stems()) if available is None else tuple(available)
     states = history.chapters()
     last = history.last_chapter()
-    if last in known and not states[last].solved:
+    if last in known and states[last].latest < outline.POINTS:
         current: str | None = last
     else:
         current = next_open(states, known, last)

@@ -114,7 +114,8 @@ def card(chapter: Chapter, place: Position, file: str, paint: Paint, width: int,
     """One chapter: its points, its exercises and the file to write in. `full` adds what it is about and builds on."""
     state = place.state(chapter.id)
     yield from title(paint, width, f"{chapter.id}  {chapter.title}", state.latest, chapter.points)
-    yield paint("dim", f"{chapter.part} · {file}")
+    best = f" · best so far {state.best}" if state.best > state.latest else ""
+    yield paint("dim", f"{chapter.part} · {file}{best}")
     if full:
         yield ""
         yield from wrap(chapter.summary, width)

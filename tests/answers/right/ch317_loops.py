@@ -7,7 +7,7 @@ import numpy as np
 
 def rnn_step(x, h, params):
     out = []
-    for xb, hb in zip(x, h):
+    for xb, hb in zip(x, h, strict=True):
         row = []
         for i in range(len(params["b_ih"])):
             total = float(params["b_ih"][i]) + float(params["b_hh"][i])
@@ -36,7 +36,10 @@ def rnn_forward(x, params, h0=None):
         ys.append([])
         for h in hs[b]:
             ys[b].append(
-                [sum(w * v for w, v in zip(row, h)) + bias for row, bias in zip(params["W_hy"], params["b_hy"])]
+                [
+                    sum(w * v for w, v in zip(row, h, strict=True)) + bias
+                    for row, bias in zip(params["W_hy"], params["b_hy"], strict=True)
+                ]
             )
     return ys, hs, {"x": x, "starts": starts, "hs": hs, "params": params}
 

@@ -1370,6 +1370,7 @@ STOPPING = Exercise(
             "stopping_epoch",
             stops,
             [Case("the best loss again and again", fixed([5.0, 3.0, 3.0, 3.0, 3.0], 2))],
+            result="(best, last)",
         ),
         numeric(
             "improvements below min_delta do not count",
