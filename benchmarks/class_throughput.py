@@ -1,8 +1,8 @@
-"""The same assignment and the same submissions through `nbgrader autograde`, `otter run` and `dlgrade grade`, in one run.
+"""The same assignment and submissions through `nbgrader autograde`, `otter run` and `dlgrade grade`, in one run.
 
-The assignment is chapter 305 with every one of its checks; a submission is one notebook. nbgrader has a test cell for each
-check, otter a test case; both run the check itself, in the student's kernel, which is where they run tests. The peers
-are installed from the package index into a virtual environment that goes away afterwards.
+The assignment is chapter 305 with every one of its checks; a submission is one notebook. nbgrader has a test cell for
+each check, otter a test case; both run the check itself, in the student's kernel, which is where they run tests. The
+peers are installed from the package index into a virtual environment that goes away afterwards.
 
     python benchmarks/class_throughput.py [--count 20] [--venv FOLDER]
 """
@@ -92,7 +92,13 @@ def install(folder: Path) -> Path:
 
 def cell(source: str, **nbgrader: object) -> dict[str, object]:
     facts = {"schema_version": 3, "cell_type": "code", "task": False, **nbgrader}
-    made = {"cell_type": "code", "metadata": {"nbgrader": facts}, "execution_count": None, "outputs": [], "source": source}
+    made = {
+        "cell_type": "code",
+        "metadata": {"nbgrader": facts},
+        "execution_count": None,
+        "outputs": [],
+        "source": source,
+    }
     return made | {"id": str(nbgrader["grade_id"])}
 
 
@@ -149,13 +155,15 @@ def time_otter(python: Path, folder: Path, texts: dict[str, str]) -> tuple[float
     (folder / "tests").mkdir(parents=True)
     otter_tests(folder / "tests")
     (folder / "otter_config.json").write_text("{}")
-    run(python, "-m", "otter", "generate", "-t", "tests", "-c", "otter_config.json", "--no-environment", "--no-requirements", cwd=folder)  # fmt: skip
+    options = ("-t", "tests", "-c", "otter_config.json", "--no-environment", "--no-requirements")
+    run(python, "-m", "otter", "generate", *options, cwd=folder)
     [archive] = folder.glob("*.zip")
     scores, seconds = {}, 0.0
     for student, text in texts.items():
         (folder / student).mkdir()
         (folder / student / "answer.ipynb").write_bytes(notebook(text))
-        seconds += run(python, "-m", "otter", "run", "answer.ipynb", "-a", archive, "-o", ".", "--no-logo", cwd=folder / student)  # fmt: skip
+        command = (python, "-m", "otter", "run", "answer.ipynb", "-a", archive, "-o", ".", "--no-logo")
+        seconds += run(*command, cwd=folder / student)
         result = json.loads((folder / student / "results.json").read_text())
         scores[student] = sum(test.get("score", 0) for test in result["tests"])
     return seconds, scores
@@ -200,7 +208,9 @@ def main() -> None:
         for name, (seconds, scores) in measured.items():
             right = sum(scores.get(student) == expected[student] for student in texts)
             ratios = [each[peer] / each[name] for peer in ("nbgrader autograde", "otter run")]
-            print(f"{name:32}{seconds:9.2f}{each[name]:9.3f}{ratios[0]:14.1f}x{ratios[1]:11.1f}x  {right} of {len(texts)}")
+            print(
+                f"{name:32}{seconds:9.2f}{each[name]:9.3f}{ratios[0]:14.1f}x{ratios[1]:11.1f}x  {right} of {len(texts)}"
+            )
         seconds, _ = time_dlgrade(base / "large", large, "-j", 2, "--write", "csv")
         name = f"dlgrade grade -j 2, {len(large)} of them"
         per = seconds / len(large)

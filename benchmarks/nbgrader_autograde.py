@@ -8,8 +8,8 @@ One class of half solved and half mistaken notebooks is graded three times by th
 - kernel: the same assignment, nbgrader's settings untouched, so that each test cell checks its exercise in the kernel;
 - kernel, no checks: the same notebooks with test cells that test nothing, the least that nbgrader takes.
 
-"each" is what one more submission costs: the time of the class less that of one submission, over the others. CPU time is
-that of all processes. The ways take turns, and medians are printed, so that a slow moment of the machine meets all.
+"each" is what one more submission costs: the time of the class less that of one submission, over the others. CPU time
+is that of all processes. The ways take turns, and medians are printed, so that a slow moment of the machine meets all.
 """
 
 from __future__ import annotations

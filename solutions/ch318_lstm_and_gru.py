@@ -77,8 +77,8 @@ def lstm_step(x, state, params):
     params: dict with W_ih (4H, D), W_hh (4H, H), b_ih and b_hh (4H,).
     Returns (new_state, cache): the tuple (h', c'), and whatever your `lstm_step_backward` wants to find again.
 
-    Example: with all parameters zero, i, f and o are 0.5 and g is 0: from c = [[2.0]] and any x and h comes c' = [[1.0]]
-             and h' = [[0.5 tanh 1]].
+    Example: with all parameters zero, i, f and o are 0.5 and g is 0: from c = [[2.0]] and any x and h come
+             c' = [[1.0]] and h' = [[0.5 tanh 1]].
     """
     ### BEGIN SOLUTION
     x = np.asarray(x, dtype=np.float64)
@@ -158,9 +158,9 @@ def lstm_forward(x, params, state=None):
 def lstm_backward(dhs, cache, dlast=None):
     """Back-propagation through time through `lstm_forward`.
 
-    Two gradients travel from step to step: that of h and that of c. At every step the gradient at h_t is what the caller
-    gives for it, dhs[:, t], plus what step t + 1 sends back; c_t gets what step t + 1 sends back. At the last step there
-    is no step t + 1: dlast takes its place.
+    Two gradients travel from step to step: that of h and that of c. At every step the gradient at h_t is what the
+    caller gives for it, dhs[:, t], plus what step t + 1 sends back; c_t gets what step t + 1 sends back. At the last
+    step there is no step t + 1: dlast takes its place.
 
     On the way through c alone the gradient is multiplied by f in every step, and an open forget gate (f = 1) lets it
     pass untouched. That is why an LSTM remembers longer. It is not the whole truth: a further share goes through h and
@@ -169,8 +169,8 @@ def lstm_backward(dhs, cache, dlast=None):
     dhs:   the gradients at the states h_1 ... h_T from outside, (B, T, H).
     cache: what `lstm_forward` returned third.
     dlast: a tuple (dh, dc) of further gradients at the last state, each (B, H); None means zeros.
-    Returns (dx, dstate, grads): an array (B, T, D), the tuple (dh_0, dc_0) of gradients at the start state, each (B, H),
-    and the dict of gradients, summed over all steps.
+    Returns (dx, dstate, grads): an array (B, T, D), the tuple (dh_0, dc_0) of gradients at the start state, each
+    (B, H), and the dict of gradients, summed over all steps.
 
     Example: with T = 1 this is `lstm_step_backward` for dh = dhs[:, 0] plus the dh of dlast, and for the dc of dlast.
     """

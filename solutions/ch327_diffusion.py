@@ -111,8 +111,8 @@ def q_sample(x0, t, eps, schedule):
 
         x_t = sqrt(alpha_bar[t]) x0 + sqrt(1 - alpha_bar[t]) eps
 
-    t + 1 small steps add up to a single large one, for a sum of independent normal numbers is normal again. That is what
-    makes training cheap: any time can be visited at once.
+    t + 1 small steps add up to a single large one, for a sum of independent normal numbers is normal again. That is
+    what makes training cheap: any time can be visited at once.
 
     x0:       clean samples (B, ...).
     t:        a time for all samples, a whole number; or one for each sample, (B,).
@@ -148,11 +148,12 @@ def merge_noise(eps, schedule):
     """
     ### BEGIN SOLUTION
     eps = np.asarray(eps, dtype=np.float64)
-    total = np.zeros(eps.shape[1:])
-    # Start from a clean sample of zeros: what the small steps arrive at is then the noise alone.
-    for t in range(len(eps)):
-        total = q_step(total, t, eps[t], schedule)
-    return total / np.sqrt(1 - schedule["alpha_bar"][len(eps) - 1])
+    n = len(eps)
+    beta, alpha_bar = schedule["beta"][:n], schedule["alpha_bar"][:n]
+    # alpha_bar[n-1] / alpha_bar[s] is the product of alpha over the steps after s: what they leave of its noise.
+    weights = np.sqrt(beta * alpha_bar[-1] / alpha_bar)
+    merged = sum(weight * noise for weight, noise in zip(weights, eps, strict=True))
+    return merged / np.sqrt(1 - alpha_bar[-1])
     ### END SOLUTION
 
 
@@ -259,7 +260,8 @@ def ancestral_step(x_t, t, eps, noise, schedule):
     schedule: as `make_schedule` returns it.
     Returns an array of the shape of x_t.
 
-    Example: ancestral_step([[1.0]], 0, [[0.6]], [[9.0]], make_schedule([0.36])) gives [[(1 - 0.6 * 0.6) / 0.8]] = [[0.8]].
+    Example: ancestral_step([[1.0]], 0, [[0.6]], [[9.0]], make_schedule([0.36])) gives
+    [[(1 - 0.6 * 0.6) / 0.8]] = [[0.8]].
     """
     ### BEGIN SOLUTION
     x_t, eps, noise = (np.asarray(a, dtype=np.float64) for a in (x_t, eps, noise))
@@ -375,7 +377,7 @@ def sample_ddim(model, x_last, times, schedule):
     ### BEGIN SOLUTION
     x = np.asarray(x_last, dtype=np.float64)
     # Each time is paired with the next one to go to; the last one goes to the clean sample, -1.
-    for t, t_prev in zip(times, [*times[1:], -1]):
+    for t, t_prev in zip(times, [*times[1:], -1], strict=True):
         x = ddim_step(x, t, t_prev, model(x, t), schedule)
     return x
     ### END SOLUTION

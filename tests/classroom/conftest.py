@@ -85,7 +85,7 @@ def golden() -> Callable[[str, str], None]:
 
 # Names that a spreadsheet, a page, a terminal or a build log could take for something else.
 HOSTILE_NAMES = (
-    "=HYPERLINK(\"http://evil\",\"click\")",
+    '=HYPERLINK("http://evil","click")',
     "<script>document.title = 'stolen'</script>",
     "\x1b[31mred\x1b[0m \u202egnp.exe",
     "@SUM(1+1)*cmd|' /C calc'!A0",
@@ -157,7 +157,12 @@ def class_grades() -> list[Grade]:
         {"mse": ("mse-gradient-sign", "wrong\n<img src=x onerror=alert(1)>"), "softmax": ("", "\x1b[2J ::error::x")}
     )
     broken = make_result({}, problem="The file stopped: NameError")
-    late = {"submitted": "2026-10-10 12:00:00+02:00", "late_hours": 12.02, "penalty": 20.0, "remark": "late by 1 day begun"}
+    late = {
+        "submitted": "2026-10-10 12:00:00+02:00",
+        "late_hours": 12.02,
+        "penalty": 20.0,
+        "remark": "late by 1 day begun",
+    }
     rows = [
         (make_row("ada", "graded", full), {}),
         (make_row("doejane_4711", "graded", slip, system="canvas", user="4711"), late),

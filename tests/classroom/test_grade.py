@@ -97,7 +97,9 @@ def test_every_kind_of_submission_scores_as_it_must(drawn_class, tmp_path: Path,
     drawn = drawn_class.draw(40, public_seed(11), random_seed=2, loops=False)
     assert {d.kind for d in drawn} >= {"right", "untouched", "halfway", "slips", "crash", "garbage"}
     drawn_class.write(tmp_path / "class", drawn)
-    dlgrade("grade", "class", "--chapter", "ch305", "--seed", 11, "--output", "out", "-j", 2, "--write", "csv", status=1)
+    dlgrade(
+        "grade", "class", "--chapter", "ch305", "--seed", 11, "--output", "out", "-j", 2, "--write", "csv", status=1
+    )
     assert scores(tmp_path / "out" / "grades.csv") == {d.student: (d.score, d.status) for d in drawn}
 
 
@@ -225,10 +227,14 @@ FULL = """
 set -e
 mkdir small
 mount -t tmpfs -o size=420k none small
-{python} -m dlgrade grade class --chapter ch305 --seed 3 --ledger small/run.sqlite --output out --write csv -j 2 || echo "status $?"
+grade="{python} -m dlgrade grade class --chapter ch305 --seed 3 --ledger small/run.sqlite --output out --write csv -j 2"
+$grade || echo "status $?"
 mount -o remount,size=20m small
-{python} -m dlgrade grade class --chapter ch305 --seed 3 --ledger small/run.sqlite --output out --write csv -j 2 || echo "status $?"
-cp small/run.sqlite* .
+$grade || echo "status $?"
+cp small/run.sqlite .
+echo "x = 1" > class/late.py
+mount -o remount,ro small
+$grade || echo "status $?"
 """
 
 
@@ -238,10 +244,56 @@ cp small/run.sqlite* .
 )
 def test_a_disk_that_really_is_full(many: Path, tmp_path: Path) -> None:
     script = FULL.format(python=sys.executable)
-    run = subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
     assert run.returncode == 0, run.stderr
-    assert "status 2" in run.stdout
+    assert [line for line in run.stdout.splitlines() if "status" in line] == ["status 2", "status 1", "status 2"]
     assert "the disk is full or failing. What was graded so far is kept" in run.stderr
     assert "Traceback" not in run.stderr
     assert "were in the ledger" in run.stderr  # the second run went on from there
     assert len(ledger(tmp_path / "run.sqlite")) == 36
+    assert run.stderr.strip().endswith("it, or the folder around it, is read-only")
+
+
+def on_a_terminal(command: list[str], cwd: Path, interrupt_after: str = "") -> tuple[int, str]:
+    """Run a command whose standard error is a terminal; its status and what appeared there."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+        if interrupt_after and interrupt_after in shown.decode(errors="replace"):
+            process.send_signal(signal.SIGINT)
+            interrupt_after = ""
+    os.close(ours)
+    return process.wait(timeout=60), shown.decode(errors="replace")
+
+
+def test_on_a_terminal_there_is_a_bar(many: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dlgrade", "grade", str(many), "--chapter", "ch305", "--seed", "3", "-j", "1"]
+    status, shown = on_a_terminal([*command, "--write", "csv"], tmp_path)
+    assert status == 1
+    assert "/36" in shown
+    assert "/s" in shown
+    assert "left" in shown
+
+
+def test_an_interrupt_keeps_what_was_graded(many: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dlgrade", "grade", str(many), "--chapter", "ch305", "--seed", "3", "-j", "1"]
+    status, shown = on_a_terminal([*command, "--write", "csv"], tmp_path, interrupt_after=" left")
+    assert status == 130
+    assert "what was graded is kept" in shown
+    assert "Traceback" not in shown
+    assert 0 < count(tmp_path / "grades" / "ledger.sqlite") < 36

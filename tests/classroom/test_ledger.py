@@ -149,14 +149,18 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
         folder.chmod(0o700)
 
 
+def fill(ledger: Ledger) -> None:
+    for number in range(200):
+        ledger.record(record(changed(student=f"s{number}"), 1))
+
+
 def test_a_full_disk_loses_nothing(path: Path) -> None:
     with Ledger(path) as ledger:
         ledger.record(record(KEY, 40))
         [pages] = ledger.db.execute("PRAGMA page_count").fetchone()
         ledger.db.execute(f"PRAGMA max_page_count = {pages + 2}")
         with pytest.raises(LedgerError, match=r"disk is full.*is kept"):
-            for number in range(200):
-                ledger.record(record(changed(student=f"s{number}"), 1))
+            fill(ledger)
         [kept] = ledger.db.execute("SELECT count(*) FROM result").fetchone()
         assert kept >= 1
     with Ledger(path) as ledger:

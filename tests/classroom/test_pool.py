@@ -129,6 +129,16 @@ def test_a_nursery_that_is_gone_is_started_again() -> None:
         kit.close()
 
 
+def test_where_nothing_can_be_forked_processes_start_afresh() -> None:
+    import multiprocessing
+
+    with LocalPool(SETUP, ("ch305",), 1) as pool:
+        pool.context, pool.kit = multiprocessing.get_context("spawn"), None
+        [outcome] = pool.run(tasks("a"))
+    assert outcome.result is not None
+    assert outcome.result.max_score == 100
+
+
 ORPHANS = """
 import sys, time
 from pathlib import Path

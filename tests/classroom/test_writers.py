@@ -33,10 +33,10 @@ Student,ID,SIS User ID,SIS Login ID,Section,Chapter 304 (88),Loss Functions ch30
 """
 
 MOODLE_WORKSHEET = """\
-Identifier,Full name,Email address,Status,Grade,Maximum grade,Grade can be changed,Last modified (grade),Feedback comments
-Participant 78,Bob Smith,b@x.org,Submitted for grading,,100.00,Yes,-,
-Participant 79,"Ada, A",ada,Submitted for grading,,100.00,Yes,-,
-Participant 80,N. N.,n@x.org,No submission,12,100.00,Yes,-,as it was
+Identifier,Full name,Email address,Status,Grade,Maximum grade,Last modified (grade),Feedback comments
+Participant 78,Bob Smith,b@x.org,Submitted for grading,,100.00,-,
+Participant 79,"Ada, A",ada,Submitted for grading,,100.00,-,
+Participant 80,N. N.,n@x.org,No submission,12,100.00,-,as it was
 """
 
 
@@ -189,7 +189,12 @@ def test_the_class_page_counts(class_grades: list[Grade], golden: Golden) -> Non
     assert (summary.rows, len(summary.scores), summary.full) == (11, 8, 0)
     assert summary.statuses == {"graded": 7, "problem": 1, "unreadable": 1, "missing": 1, "ungraded": 1}
     [mistake] = summary.mistakes
-    assert (mistake.name, mistake.exercise, len(mistake.students), mistake.points) == ("mse-gradient-sign", "mse", 6, 60)
+    assert (mistake.name, mistake.exercise, len(mistake.students), mistake.points) == (
+        "mse-gradient-sign",
+        "mse",
+        6,
+        60,
+    )
     [unnamed] = summary.unnamed
     assert (unnamed.exercise, unnamed.students) == ("softmax", 1)
     assert sum(count for _, count in summary.bins()) == 8
@@ -200,9 +205,7 @@ def test_the_class_page_counts(class_grades: list[Grade], golden: Golden) -> Non
 def test_a_large_class_is_shown_in_bands(class_grades: list[Grade]) -> None:
     from msgspec.structs import replace
 
-    many = [
-        replace(class_grades[i % 3], row=replace(class_grades[i % 3].row, student=f"s{i}")) for i in range(1001)
-    ]
+    many = [replace(class_grades[i % 3], row=replace(class_grades[i % 3].row, student=f"s{i}")) for i in range(1001)]
     [summary] = summaries(many)
     assert summary.banded == 9
     assert len(summary.heat) == 112

@@ -2,8 +2,8 @@
 
 A row's key is everything that determines it: student, chapter, content, seed, checks. It is never changed but by
 grading again on purpose, so a killed run goes on where it stopped and two graders can share a file: what one has
-written the other finds, and the same row written twice is the same row. `standing` says which result counts for a student now,
-and `move` remembers whose score a later result changed, and why.
+written the other finds, and the same row written twice is the same row. `standing` says which result counts for a
+student now, and `move` remembers whose score a later result changed, and why.
 """
 
 from __future__ import annotations

@@ -28,32 +28,32 @@ def outputs(result: ExerciseResult, points: float, *, problem: str = "", note: s
         "metadata": {},
         "data": {"text/plain": score(result, points)},
     }
-    shown = {"output_type": "display_data", "metadata": {}, "data": bundle(result, problem=problem, note=note)}
-    return [value, shown]
+    said = {
+        "text/html": "".join(_html(result, problem, note)),
+        "text/plain": as_text(result, problem=problem, note=note),
+    }
+    return [value, {"output_type": "display_data", "metadata": {}, "data": said}]
 
 
 def score(result: ExerciseResult, points: float) -> str:
     """The number that nbgrader takes for the grade: the exercise's own score, or its share of other points."""
     if points == result.max_score or not result.max_score:
         return str(result.score)
-    return repr(float(points * result.score / result.max_score))
+    return repr(points * (result.score / result.max_score))  # in this order never more than `points`
 
 
-def bundle(result: ExerciseResult, *, problem: str = "", note: str = "") -> dict[str, str]:
-    """The feedback in both forms that a notebook can show."""
-    return {
-        "text/html": "".join(_html(result, problem, note)),
-        "text/plain": "\n".join(_text(result, problem, note)),
-    }
+def as_text(result: ExerciseResult, *, problem: str = "", note: str = "") -> str:
+    """The feedback as plain text."""
+    return "\n".join(_text(result, problem, note))
 
 
 def _text(result: ExerciseResult, problem: str, note: str) -> Iterator[str]:
     yield f"{one_line(result.name)}: {result.score} of {result.max_score} points"
-    for sentence in (note, problem):
-        if sentence and result.status != "passed":
+    for sentence in (note, problem if result.status != "passed" else ""):
+        if sentence:
             yield visible(sentence)
     if result.status == "missing":
-        yield f"{_still_to_do(result)}"
+        yield _still_to_do(result)
         return
     for checks in alike(wrong(result)):
         yield ""
@@ -72,8 +72,8 @@ def _html(result: ExerciseResult, problem: str, note: str) -> Iterator[str]:
     tone = _TONES[result.status]
     yield f'<div style="border-left:4px solid {tone};padding:2px 12px;margin:4px 0;max-width:60em">'
     yield f'<b style="color:{tone}">{_escaped(result.name)}: {result.score} of {result.max_score} points</b>'
-    for sentence in (note, problem):
-        if sentence and result.status != "passed":
+    for sentence in (note, problem if result.status != "passed" else ""):
+        if sentence:
             yield f'<div style="margin:4px 0">{_escaped(sentence)}</div>'
     if result.status == "missing":
         yield f'<div style="margin:4px 0">{_prose(_still_to_do(result))}</div></div>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Set
 from typing import Any
 
 from dlgrade.course import registry
@@ -23,9 +22,7 @@ class Warm:
         self.graders: dict[tuple[str, bytes, bool], Grader] = {}
         atexit.register(self.close)
 
-    def grade(
-        self, chapter_id: str, source: Source, seed: Seed, *, reveal: bool, only: Set[str] | None = None
-    ) -> ChapterResult:
+    def grade(self, chapter_id: str, source: Source, seed: Seed, *, reveal: bool) -> ChapterResult:
         """Grade one notebook's code; raises `SandboxError`, after which the next one starts afresh."""
         try:
             if self.launcher is None:
@@ -33,7 +30,7 @@ class Warm:
             key = (chapter_id, seed.key, reveal)
             if key not in self.graders:
                 self.graders[key] = Grader(registry.chapter(chapter_id), seed, self.launcher, reveal=reveal)
-            return self.graders[key].grade(source, only=only)
+            return self.graders[key].grade(source)
         except SandboxError:
             self.close()
             raise

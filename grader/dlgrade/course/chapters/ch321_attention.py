@@ -473,11 +473,12 @@ def ab_keys_untransposed(dout: Array, q: Array, k: Array, v: Array, weights: Arr
     return dq, (dscores @ q if weights.shape[-1] == weights.shape[-2] else dk * 0), dv
 
 
-def backward_draw(draw: Draw, dout_scale: float = 1.0) -> Callable[[Rng], dict[str, Any]]:
+def backward_draw(draw: Draw, far: float = 0.0) -> Callable[[Rng], dict[str, Any]]:
     def inputs(rng: Rng) -> dict[str, Any]:
         q, k, v, *mask = draw(rng)
+        v = v + far
         out, weights = ref.scaled_dot_product_attention(q, k, v, *mask)
-        dout = dout_scale * rng.normal(size=out.shape)
+        dout = rng.normal(size=out.shape)
         return {"q": q, "k": k, "v": v, "mask": mask[0] if mask else None, "weights": weights, "dout": dout}
 
     return inputs
@@ -548,7 +549,7 @@ ATTENTION_BACKWARD = Exercise(
             "gradients are computed, not approximated",
             2,
             ("q", "k", "v"),
-            [("an upstream gradient in the millions", backward_draw(qkv(1, 2, 3, 2, 2), dout_scale=1e7))],
+            [("values far from zero, where differences lose digits", backward_draw(qkv(1, 2, 3, 2, 2), far=1e4))],
         ),
     ),
     mistakes=(

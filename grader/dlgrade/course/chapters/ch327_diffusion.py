@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -100,8 +101,8 @@ SCHEDULE = Exercise(
     functions=("linear_betas", "cosine_betas", "make_schedule"),
     hints=(
         "What share of the signal's variance is left after one step? And after a second one?",
-        "np.linspace includes both ends. The share that is left after all steps up to t is a running product, and NumPy "
-        "has a function for it.",
+        "np.linspace includes both ends. The share that is left after all steps up to t is a running product, "
+        "and NumPy has a function for it.",
         "alpha_bar is np.cumprod(1 - beta); alpha_bar_prev is a 1 followed by all of alpha_bar but its last entry. For "
         "the cosine, make the T + 1 values f first, divide each by the one before, and let np.minimum set the limit.",
     ),
@@ -119,7 +120,7 @@ SCHEDULE = Exercise(
         ),
         numeric(
             "variances along a squared cosine",
-            5,
+            4,
             "cosine_betas",
             ref.cosine_betas,
             [
@@ -130,7 +131,7 @@ SCHEDULE = Exercise(
         ),
         numeric(
             "four arrays",
-            7,
+            5,
             "make_schedule",
             tables,
             [
@@ -156,8 +157,8 @@ SCHEDULE = Exercise(
         ),
         Mistake(
             name="alpha-bar-one-step-late",
-            advice="alpha_bar[0] is 1 - beta[0]: at time 0 one step of noising has been made. The 1 in front belongs to "
-            "alpha_bar_prev only.",
+            advice="alpha_bar[0] is 1 - beta[0]: at time 0 one step of noising has been made. The 1 in front "
+            "belongs to alpha_bar_prev only.",
             replaces={"make_schedule": ms_with(lambda beta: np.concatenate([[1.0], np.cumprod(1 - beta)[:-1]]))},
         ),
         Mistake(
@@ -167,8 +168,8 @@ SCHEDULE = Exercise(
         ),
         Mistake(
             name="before-the-first-is-the-last",
-            advice="One time before 0 there is the clean sample, so alpha_bar_prev[0] is 1; np.roll puts the last entry "
-            "there.",
+            advice="One time before 0 there is the clean sample, so alpha_bar_prev[0] is 1; np.roll puts the "
+            "last entry there.",
             replaces={"make_schedule": ms_prev(lambda bar: float(bar[-1]))},
             variants=({"make_schedule": ms_prev(lambda bar: float(bar[0]))}, {"make_schedule": ms_prev(lambda bar: 0)}),
         ),
@@ -200,7 +201,8 @@ SCHEDULE = Exercise(
         ),
         Mistake(
             name="cosine-past-a-quarter-turn",
-            advice="The share s/T + offset is divided by 1 + offset, so that the last f is cos(pi/2) squared, which is 0.",
+            advice="The share s/T + offset is divided by 1 + offset, so that the last f is cos(pi/2) squared, "
+            "which is 0.",
             replaces={"cosine_betas": cb_offset_not_divided},
         ),
     ),
@@ -261,7 +263,7 @@ def noising_case(t: Any, *shape: int, steps: int = 7, scale: float = 1.0) -> Cal
     return lambda rng: (scale * rng.normal(size=shape), t, rng.normal(size=shape), drawn(rng, steps))
 
 
-@prop("many small steps are one large one", 4, "q_sample", "q_step", "merge_noise")
+@prop("many small steps are one large one", 3, "q_sample", "q_step", "merge_noise")
 def one_go(student: Any, rng: Rng) -> None:
     table = drawn(rng, 6)
     x0 = rng.normal(size=(3, 2))
@@ -284,15 +286,15 @@ NOISING = Exercise(
     hints=(
         "beta and 1 - alpha_bar are variances. What does a number have to be multiplied by, so that its variance is "
         "multiplied by v?",
-        "`at_time` is given: it looks up alpha_bar for each sample and shapes it so that it multiplies x0. For the merged "
-        "noise, follow what n calls of q_step do to a clean sample of zeros.",
+        "`at_time` is given: it looks up alpha_bar for each sample and shapes it so that it multiplies x0. For "
+        "the merged noise, follow what n calls of q_step do to a clean sample of zeros.",
         "q_sample is sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps. Run q_step from zeros through the times 0 to n - 1: "
         "what comes out is sqrt(1 - alpha_bar[n - 1]) times the merged noise.",
     ),
     checks=(
         numeric(
             "one small step",
-            4,
+            3,
             "q_step",
             lambda x, t, eps, table: ref.q_step(x, t, eps, schedule(table)),
             [
@@ -303,7 +305,7 @@ NOISING = Exercise(
         ),
         numeric(
             "straight to a time",
-            7,
+            5,
             "q_sample",
             right_q_sample,
             [
@@ -351,8 +353,8 @@ NOISING = Exercise(
         ),
         Mistake(
             name="weights-exchanged",
-            advice="alpha_bar says how much of the signal is left, so its root multiplies x0, and that of 1 - alpha_bar "
-            "the noise; yours are exchanged.",
+            advice="alpha_bar says how much of the signal is left, so its root multiplies x0, and that of 1 - "
+            "alpha_bar the noise; yours are exchanged.",
             replaces={"q_sample": q_with(lambda bar: np.sqrt(1 - bar), np.sqrt)},
         ),
         Mistake(
@@ -372,7 +374,8 @@ NOISING = Exercise(
         ),
         Mistake(
             name="step-without-shrinking",
-            advice="A step shrinks the signal by sqrt(alpha) before it adds noise; without that the numbers grow and grow.",
+            advice="A step shrinks the signal by sqrt(alpha) before it adds noise; without that the numbers grow "
+            "and grow.",
             replaces={"q_step": step_with(lambda beta: 1.0, np.sqrt)},
         ),
         Mistake(
@@ -387,7 +390,8 @@ NOISING = Exercise(
         ),
         Mistake(
             name="noises-weighted-alike",
-            advice="The noises have different weights: the root of each step's beta, and how much later steps shrank it.",
+            advice="The noises have different weights: the root of each step's beta, and how much later steps "
+            "shrank it.",
             replaces={"merge_noise": mn_with(lambda beta, bar: np.full(len(beta), len(beta) ** -0.5))},
             variants=({"merge_noise": mn_with(lambda beta, bar: np.full(len(beta), 1 / len(beta)))},),
         ),
@@ -460,15 +464,15 @@ WHAT_IS_IN_IT = Exercise(
     functions=("predict_x0", "predict_eps", "denoising_loss"),
     hints=(
         "x_t is a sum of two parts. If you know one, subtract it; what is left?",
-        "What is left is still multiplied by its weight: divide by it. For the loss, noise first with your q_sample, then "
-        "ask the model about the noised samples.",
+        "What is left is still multiplied by its weight: divide by it. For the loss, noise first with your "
+        "q_sample, then ask the model about the noised samples.",
         "predict_x0 is (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar), and predict_eps the same with the parts "
         "exchanged. With error = prediction - eps, the loss is its mean square and the gradient 2 error / error.size.",
     ),
     checks=(
         numeric(
             "the clean sample from the noise",
-            5,
+            4,
             "predict_x0",
             lambda x, t, eps, table: ref.predict_x0(x, t, eps, schedule(table)),
             [
@@ -479,7 +483,7 @@ WHAT_IS_IN_IT = Exercise(
         ),
         numeric(
             "the noise from the clean sample",
-            5,
+            4,
             "predict_eps",
             lambda x, t, x0, table: ref.predict_eps(x, t, x0, schedule(table)),
             [
@@ -502,7 +506,7 @@ WHAT_IS_IN_IT = Exercise(
         ),
         numeric(
             "the gradient at the prediction",
-            4,
+            3,
             "denoising_loss",
             right_loss,
             [
@@ -606,7 +610,7 @@ def po_with(
     return posterior
 
 
-@prop("fits to the noising: one step back is one step less", 3, "posterior")
+@prop("fits to the noising: one step back is one step less", 2, "posterior")
 def consistent(student: Any, rng: Rng) -> None:
     """If x_t has the law of time t given x0, a draw from the posterior has the law of time t - 1."""
     table = drawn(rng, 6)
@@ -636,7 +640,7 @@ POSTERIOR = Exercise(
     checks=(
         numeric(
             "the mean",
-            6,
+            5,
             "posterior",
             right_posterior,
             [
@@ -702,8 +706,8 @@ POSTERIOR = Exercise(
         ),
         Mistake(
             name="before-zero-is-the-end",
-            advice="alpha_bar[t - 1] at t = 0 is alpha_bar[-1], which in Python is the LAST entry; alpha_bar_prev has the "
-            "right one.",
+            advice="alpha_bar[t - 1] at t = 0 is alpha_bar[-1], which in Python is the LAST entry; "
+            "alpha_bar_prev has the right one.",
             replaces={"posterior": po_with(before=lambda table, t: table["alpha_bar"][t - 1])},
         ),
         Mistake(
@@ -798,9 +802,9 @@ def oracle(mixture: ref.GaussianMixture, table: Tables) -> Callback:
 
 
 MODE_SAMPLES = 400
-# Of a million samples of the reference with weights (0.3, 0.7), a share of 0.7 +- 0.005 is above 0, and at least 0.98 are
-# within 1 of -2 or 2. By Hoeffding each of the two shares among 400 strays by 0.18 or more, to either side, with
-# probability at most 2 exp(-2 * 400 * 0.18^2) = 1.2e-11; the limits below (0.5 to 0.9, and 0.8) are at least that far.
+# Of 300,000 samples of the reference with weights (0.3, 0.7) a share of 0.7025 is above 0, and 0.998 are within 1 of -2
+# or 2 (both +- 0.003). By Hoeffding each of the two shares among 400 strays by 0.18 or more, to either side, with
+# probability at most 2 exp(-2 * 400 * 0.18^2) = 1.1e-11, and the limits below (0.5, 0.9, and 0.8) lie farther away.
 MODES_MISS = 2 * 2 * float(np.exp(-2 * MODE_SAMPLES * 0.18**2))
 
 
@@ -827,15 +831,15 @@ ANCESTRAL = Exercise(
     functions=("ancestral_step", "sample_ancestral"),
     hints=(
         "Which number of the schedule belongs to one step, and which to all of them? The formula has both.",
-        "The last step of sampling is the one at time 0, and it adds no noise. The sampler walks the times downwards and "
-        "asks the model anew at each.",
+        "The last step of sampling is the one at time 0, and it adds no noise. The sampler walks the times "
+        "downwards and asks the model anew at each.",
         "In the sampler: x from rng.standard_normal(shape); for t from T - 1 down to 0, draw noise if t > 0, and put "
         "ancestral_step(x, t, model(x, t), noise, schedule) in the place of x.",
     ),
     checks=(
         numeric(
             "one step back",
-            7,
+            6,
             "ancestral_step",
             lambda x, t, eps, noise, table: ref.ancestral_step(x, t, eps, noise, schedule(table)),
             [
@@ -853,7 +857,7 @@ ANCESTRAL = Exercise(
         ),
         numeric(
             "all steps, drawn as the docstring says",
-            6,
+            5,
             "sample_ancestral",
             right_ancestral,
             [
@@ -861,7 +865,7 @@ ANCESTRAL = Exercise(
                 Case("two steps", sampler_case(2, 1, 3)),
                 Case("one step", sampler_case(1, 2, 2)),
             ],
-            result="the samples",
+            result="the batch of samples",
         ),
         modes,
     ),
@@ -983,15 +987,15 @@ BEST_PREDICTION = Exercise(
     functions=("mixture_eps",),
     hints=(
         "Which component does a sample come from? You cannot know, but you can say how likely each one is.",
-        "Make an array (B, K, D) of all x - m_k by putting a new axis into x_t. From its squares come the log densities "
-        "(B, K), and a softmax of log weights + log densities gives the r_k.",
+        "Make an array (B, K, D) of all x - m_k by putting a new axis into x_t. From its squares come the log "
+        "densities (B, K), and a softmax of log weights + log densities gives the r_k.",
         "Subtract each row's largest log value before np.exp. Then r / v has the shape (B, K); give it a last axis, "
         "multiply by x - m_k, sum over the components, and multiply by sqrt(1 - alpha_bar).",
     ),
     checks=(
         numeric(
             "several components",
-            7,
+            6,
             "mixture_eps",
             right_mixture_eps,
             [
@@ -1010,7 +1014,7 @@ BEST_PREDICTION = Exercise(
         ),
         numeric(
             "far away from all components",
-            3,
+            2,
             "mixture_eps",
             right_mixture_eps,
             [Case("points a thousand away", mixture_case(1, 4, 3, 2, scale=1000.0))],
@@ -1049,12 +1053,14 @@ BEST_PREDICTION = Exercise(
         ),
         Mistake(
             name="density-of-one-direction",
-            advice="In D directions the density is divided by (2 pi v)^(D/2); yours is divided by the root of 2 pi v only.",
+            advice="In D directions the density is divided by (2 pi v)^(D/2); yours is divided by the root of 2 "
+            "pi v only.",
             replaces={"mixture_eps": me_with(share=stable, dimensions=lambda d: 1)},
         ),
         Mistake(
             name="density-without-its-height",
-            advice="A narrow component is higher: the factor (2 pi v)^(-D/2) does not cancel when the variances differ.",
+            advice="A narrow component is higher: the factor (2 pi v)^(-D/2) does not cancel when the variances "
+            "differ.",
             replaces={"mixture_eps": me_with(share=stable, dimensions=lambda d: 0)},
         ),
         Mistake(
@@ -1102,7 +1108,7 @@ def sd_with(
     def sample_ddim(model: Any, x_last: Any, times: Any, schedule: Tables) -> Array:
         x, path = floats(x_last), visited([int(t) for t in times])
         eps = floats(model(x, path[0]))
-        for t, t_prev in zip(path, path[1:], strict=False):
+        for t, t_prev in itertools.pairwise(path):
             x = right_ddim(x, t, t_prev, eps if not fresh else floats(model(x, t)), schedule)
         return x
 
@@ -1121,7 +1127,7 @@ def right_path(model: Any, x_last: Any, times: list[int], table: Tables) -> Arra
     return ref.sample_ddim(linear_model, x_last, schedule(table), times)
 
 
-@prop("who knows the noise needs no small steps", 3, "sample_ddim")
+@prop("who knows the noise needs no small steps", 2, "sample_ddim")
 def straight(student: Any, rng: Rng) -> None:
     table, x0 = drawn(rng, 8), rng.normal(size=(3, 2))
     model = Callback(lambda x, t: ref.predict_eps(x, int(t), x0, schedule(table)), "model")
@@ -1139,19 +1145,19 @@ DDIM = Exercise(
         "If you knew the clean sample and the noise, how would you make the sample at any other time?",
         "That is q_sample, with the predicted clean sample and the predicted noise, at t_prev. For the clean sample, "
         "t_prev = -1, alpha_bar is 1; Python's index -1 would look up the last entry.",
-        "The sampler pairs each of the times with the next one, and the last with -1: zip(times, [*times[1:], -1]). The "
-        "model is asked at each of them with the current x.",
+        "The sampler pairs each of the times with the next one, and the last with -1: zip(times, [*times[1:], "
+        "-1]). The model is asked at each of them with the current x.",
     ),
     checks=(
         numeric(
             "a leap to an earlier time",
-            5,
+            4,
             "ddim_step",
             right_ddim,
             [
-                Case("from 5 to 4", jump_case(5, 4, 3, 2)),
-                Case("from 7 to 2", jump_case(7, 2, 2, 3)),
-                Case("from 1 to 0", jump_case(1, 0, 1, 2)),
+                Case("a leap from 5 to 4", jump_case(5, 4, 3, 2)),
+                Case("a leap from 7 to 2", jump_case(7, 2, 2, 3)),
+                Case("a leap from 1 to 0", jump_case(1, 0, 1, 2)),
             ],
         ),
         numeric(
@@ -1159,11 +1165,11 @@ DDIM = Exercise(
             3,
             "ddim_step",
             right_ddim,
-            [Case("from 0", jump_case(0, -1, 3, 2)), Case("all the way from 7", jump_case(7, -1, 2, 2))],
+            [Case("a leap from 0", jump_case(0, -1, 3, 2)), Case("a leap all the way from 7", jump_case(7, -1, 2, 2))],
         ),
         numeric(
             "through a list of times",
-            5,
+            4,
             "sample_ddim",
             right_path,
             [
@@ -1171,7 +1177,7 @@ DDIM = Exercise(
                 Case("a few of them", path_case([6, 4, 1], 2, 3)),
                 Case("a single one", path_case([5], 2, 2)),
             ],
-            result="the samples",
+            result="the batch of samples",
         ),
         straight,
     ),
@@ -1188,7 +1194,8 @@ DDIM = Exercise(
         ),
         Mistake(
             name="noise-not-put-back",
-            advice="At t_prev the sample is still noisy: the predicted noise goes back in, with sqrt(1 - alpha_bar) there.",
+            advice="At t_prev the sample is still noisy: the predicted noise goes back in, with sqrt(1 - "
+            "alpha_bar) there.",
             replaces={"ddim_step": dd_with(noise=lambda a, now: 0.0)},
         ),
         Mistake(
@@ -1268,7 +1275,7 @@ def draw_picture(student: Any, figure: Any) -> None:
     right.plot(grid, density, "k", lw=1, label="the data")
     right.set_xlabel("x")
     right.set_ylabel("density")
-    right.set_title("Samples with the best predictor")
+    right.set_title("Samples against the data")
     right.legend(frameon=False, fontsize=8, loc="upper left")
 
 
