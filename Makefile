@@ -10,7 +10,7 @@ check: $(VENV)/.learner
 	$(BIN)/dlgrade check ch305 --file solutions/ch305_loss_functions.py
 
 test: $(VENV)/.tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

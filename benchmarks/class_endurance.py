@@ -53,14 +53,17 @@ def rows(out: Path) -> int:
             return 0
 
 
-def descendants(pid: int) -> list[int]:
-    """The processes below one, from /proc."""
-    found = []
+def children(pid: int) -> list[int]:
+    """The processes that one started, from /proc."""
+    found: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += [int(child), *descendants(int(child))]
+            found += map(int, (task / "children").read_text().split())
     return found
+
+
+def descendants(pid: int) -> list[int]:
+    return [one for child in children(pid) for one in (child, *descendants(child))]
 
 
 def rss(pid: int) -> float:
@@ -81,8 +84,10 @@ class Memory:
 
     def _watch(self) -> None:
         while self.process.poll() is None:
-            workers = [rss(pid) for pid in descendants(self.process.pid)]
-            self.samples.append((rows(self.out), rss(self.process.pid), max(workers, default=0.0)))
+            # The graders and their nurseries; below those are students, who may use what they are allowed.
+            graders = children(self.process.pid)
+            ours = [rss(pid) for grader in graders for pid in (grader, *children(grader))]
+            self.samples.append((rows(self.out), rss(self.process.pid), max(ours, default=0.0)))
             time.sleep(0.5)
 
     def at(self, done: int) -> tuple[int, float, float]:

@@ -10,7 +10,7 @@ in deep stacks with and without the shortcut.
 Conventions, here and in every chapter:
   - images are (B, C, H, W), weights of a convolution (F, C, kH, kW), and H and W may differ;
   - the block is pre-activated (He and others, 2016): normalisation and ReLU stand before each convolution, and nothing
-    stands after the sum. Its convolutions have no biases: the normalisation behind would remove them;
+    stands after the sum. Its convolutions have no biases: the shifts beta do their work;
   - normalisation is batch normalisation with the statistics of the batch at hand, over images, rows and columns, and
     eps = 1e-5. The running statistics of chapter 310 are left out here;
   - ReLU has the derivative 0 at 0; gradients are a dict with the keys of the parameters;
@@ -25,7 +25,7 @@ import numpy as np
 
 
 def conv2d_forward(x, W, stride=1, padding=0):
-    """Given: convolution of images x (B, C, H, W) with W (F, C, kH, kW), no bias. Returns (out (B, F, Ho, Wo), cache)."""
+    """Given: (out, cache) of a convolution without bias; x (B, C, H, W), W (F, C, kH, kW), out (B, F, Ho, Wo)."""
     x, W = np.asarray(x, dtype=np.float64), np.asarray(W, dtype=np.float64)
     padded = np.pad(x, [(0, 0), (0, 0), (padding, padding), (padding, padding)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, W.shape[2:], axis=(2, 3))[:, :, ::stride, ::stride]
@@ -46,7 +46,7 @@ def conv2d_backward(dout, cache):
 
 
 def batch_norm_forward(x, gamma, beta, eps=1e-5):
-    """Given: normalisation of every channel of x (B, C, H, W), then scale and shift, each (C,). Returns (out, cache)."""
+    """Given: (out, cache) of batch normalisation of x (B, C, H, W), with the scale gamma and the shift beta, (C,)."""
     x, gamma, beta = (np.asarray(a, dtype=np.float64) for a in (x, gamma, beta))
     centred = x - np.mean(x, axis=(0, 2, 3), keepdims=True)
     inv_std = 1.0 / np.sqrt(np.mean(centred**2, axis=(0, 2, 3), keepdims=True) + eps)
@@ -261,7 +261,7 @@ def parameter_walk(shape, layers):
     """
     ### BEGIN SOLUTION
     counts = []
-    # What goes into a layer is what came out of the one before.
+    # What goes into a layer is what came out of the one before; the very last shape goes into none.
     before = [shape, *shape_walk(shape, layers)]
     for (inputs, *_), (kind, *sizes) in zip(before, layers, strict=False):
         count = 0

@@ -59,7 +59,8 @@ def make_spirals(n, noise, rng):
     n, noise: points an arm, a whole number, and the standard deviation of each coordinate.
     Returns (X, y): points (2n, 2) and whole numbers (2n,): first the n points of arm 0, then those of arm 1.
 
-    Example: make_spirals(2, 0.0, rng) gives X = [[0.1, 0], [1, 0], [-0.1, 0], [-1, 0]] to rounding and y = [0, 0, 1, 1].
+    Example: make_spirals(2, 0.0, rng) gives, to rounding, X = [[0.1, 0], [1, 0], [-0.1, 0], [-1, 0]] and
+             y = [0, 0, 1, 1].
     """
     ### BEGIN SOLUTION
     theta = np.linspace(0.0, THETA_MAX, n)
@@ -189,8 +190,8 @@ def forward(X, params, state, training, rng=None, p=0.0):
     """The network's logits: all hidden blocks, then the linear output layer.
 
     In training with p > 0 every block gets a mask of its own, of the shape of its output: dropout_mask(shape, p, rng),
-    drawn block by block, first block first. Otherwise nothing is drawn and nothing is dropped. The output layer is never
-    normalised or dropped.
+    drawn block by block, first block first. Otherwise nothing is drawn and nothing is dropped. The output layer is
+    never normalised or dropped.
 
     X:      inputs, (B, n0). params, state: as at the top, for any number of layers from 1 on.
     training, p: True or False, and the probability of dropping a unit.
@@ -252,7 +253,7 @@ def block_backward(dout, cache):
 
 
 def backward(dout, cache):
-    """Gradients of all parameters after a TRAINING pass of `forward`: the output layer first, then the blocks, last first.
+    """Gradients of all parameters after a TRAINING pass of `forward`: the output layer first, the first block last.
 
     dout:  gradient at the logits, (B, nL), any numbers. cache: what `forward` returned second; it stays as it is.
     Returns grads: a dict with exactly the keys and shapes of params. (Not "dW1": Adam looks for "W1".)
@@ -357,8 +358,8 @@ def train(X, y, X_val, y_val, rng, widths=(2, 64, 64, 1), epochs=300, batch_size
     """A whole training run, with early stopping: keep the network of the epoch with the lowest validation loss.
 
     First init_net(widths, rng). Then each epoch e = 0, 1, ...:
-      - order = rng.permutation(N); its consecutive pieces of batch_size are the batches. The last may be shorter, and is
-        used too. One `train_step` each, with the learning rate lr * (1 + cos(pi * t / T)) / 2, where t = 0, 1, ...
+      - order = rng.permutation(N); its consecutive pieces of batch_size are the batches. The last may be shorter, and
+        is used too. One `train_step` each, with the learning rate lr * (1 + cos(pi * t / T)) / 2, where t = 0, 1, ...
         counts the steps of the whole run, and T = epochs * (batches an epoch) is their planned number. One Adam memory
         serves the whole run;
       - train_loss of this epoch: the mean loss of its samples, that is of its batches, each weighted by its size;
@@ -378,7 +379,9 @@ def train(X, y, X_val, y_val, rng, widths=(2, 64, 64, 1), epochs=300, batch_size
 
     With 500 points of `make_spirals` and the defaults it must reach more than 97 % on points it has never seen, within
     15 seconds of CPU time. The defaults do; you may choose others for widths, epochs, batch_size, lr, p and patience.
-    Dropout is off in the run: this network is small and the noise low, and dropping units costs more than it gives.
+    Do not wonder that the training loss stays above the validation loss: in training each batch of 50 normalises with a
+    mean and a variance of its own, and that noise costs. Dropout is off in the run: for a small network
+    and little noise it costs more than it gives.
     """
     ### BEGIN SOLUTION
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
@@ -448,8 +451,8 @@ def decision_grid(params, state, low, high, resolution):
     The axis has `resolution` evenly spaced values from low to high, both included.
 
     low, high, resolution: two numbers and a whole number R.
-    Returns (axis, values): (R,) and (R, R); values[i, j] belongs to the point (x, y) = (axis[j], axis[i]), so that a row
-    of values is a horizontal line of the picture.
+    Returns (axis, values): (R,) and (R, R); values[i, j] belongs to the point (x, y) = (axis[j], axis[i]), so that a
+    row of values is a horizontal line of the picture.
 
     Example: decision_grid(params, state, -1.0, 1.0, 3) has the axis [-1, 0, 1], and values[0, 2] is that of (1, -1).
     """

@@ -162,6 +162,18 @@ def compute_optimal_numeric(
     return float(np.exp(log_n)), float(np.exp(log_budget - log_n))
 
 
+def excess_compute(parameters: float, tokens: float, law: ParametricLoss) -> float:
+    """Return `6 N D` over the least budget that reaches `L(N, D)`: 1 for a compute-optimal training, else above 1.
+
+    Along the optimum the reducible loss is `K (C / 6) ** -(alpha beta / (alpha + beta))`, K being its value at C = 6.
+    """
+    n, d = compute_optimal(FLOPS_PER_PARAMETER_AND_TOKEN, law)
+    at_unit_budget = law.a / n**law.alpha + law.b / d**law.beta
+    reducible = law.a / parameters**law.alpha + law.b / tokens**law.beta
+    least = (at_unit_budget / reducible) ** ((law.alpha + law.beta) / (law.alpha * law.beta))
+    return float(parameters * tokens / least)
+
+
 def tokens_per_parameter_rule(flops: float, tokens_per_parameter: float = 20.0) -> tuple[float, float]:
     """Return `(N, D)` with `D = 20 N` and `6 N D = C`: `N = sqrt(C / 120)`."""
     n = (flops / (FLOPS_PER_PARAMETER_AND_TOKEN * tokens_per_parameter)) ** 0.5

@@ -253,7 +253,7 @@ def test_a_disk_that_really_is_full(many: Path, tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
     assert "were in the ledger" in run.stderr  # the second run went on from there
     assert len(ledger(tmp_path / "run.sqlite")) == 36
-    assert run.stderr.strip().endswith("it, or the folder around it, is read-only")
+    assert run.stderr.strip().endswith("cannot be opened: is its folder there, and may you write to it?")
 
 
 def on_a_terminal(command: list[str], cwd: Path, interrupt_after: str = "") -> tuple[int, str]:

@@ -115,3 +115,15 @@ def test_twenty_tokens_a_parameter_gives_the_published_model():
 def test_device_days_of_a_published_training_run():
     assert scaling.device_days(3.14e23, 312e12) == pytest.approx(11_648, abs=1)
     assert scaling.device_days(3.14e23, 312e12, 0.4) == pytest.approx(29_120, abs=2)
+
+
+def test_excess_compute_against_the_budget_that_bisection_finds():
+    law = scaling.ParametricLoss(1.69, 406.4, 410.7, 0.34, 0.28)
+    n, d = 175e9, 300e9
+    loss = scaling.parametric_loss(n, d, law)
+    excess = scaling.excess_compute(n, d, law)
+    needed = scaling.training_flops(n, d) / excess
+    best = scaling.compute_optimal_numeric(float(needed), law)
+    assert excess > 1.0
+    np.testing.assert_allclose(scaling.parametric_loss(*best, law), loss, rtol=1e-12)
+    np.testing.assert_allclose(scaling.excess_compute(*best, law), 1.0, rtol=1e-9)

@@ -1,4 +1,4 @@
-"""Where `dlgrade` begins: for `check`, the process that will run the student's code starts before anything else loads."""
+"""Where `dlgrade` begins: for `check`, the process that will run student code starts before anything else loads."""
 
 from __future__ import annotations
 

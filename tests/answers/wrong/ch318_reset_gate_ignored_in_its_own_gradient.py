@@ -109,7 +109,7 @@ def gru_backward(dhs, cache):
     dv = du.copy()
     dh = np.zeros_like(dhs[0])
     for t in range(len(dhs) - 1, -1, -1):
-        r, z, n, v = cache["kept"][t]
+        r, z, n, _ = cache["kept"][t]
         dh = dh + dhs[t]
         dn = dh * (1 - z) * (1 - n**2)
         du[t, :, 0] = dv[t, :, 0] = 0.0

@@ -583,6 +583,7 @@ NEAREST = Exercise(
                 Case("the two best excluded", without_best),
                 Case("three ids excluded, all others asked for", asked(7, 3, 4, 0, 3, 6)),
                 Case("more asked for than are left", asked(5, 3, 5, 1, 2)),
+                Case("half of twelve ids excluded", asked(12, 3, 6, 0, 2, 4, 6, 8, 10)),
             ],
             result="the list of ids",
         ),
@@ -682,14 +683,29 @@ def scattered(rng: Rng) -> tuple[Any, ...]:
     return table, *(int(v) for v in rng.permutation(12)[:3])
 
 
+def nearest_is(which: int) -> Any:
+    """Draws a question whose sum lies nearest to the word with this place in it."""
+
+    def draw(rng: Rng) -> tuple[Any, ...]:
+        while True:
+            table, a, b, c = scattered(rng)
+            if neighbours(table, table[b] - table[a] + table[c])[0] == (a, b, c)[which]:
+                return table, a, b, c
+
+    return draw
+
+
 @prop("a word of the question is never the answer", 3, "analogy")
 def never_asked(student: Any, rng: Rng) -> None:
-    for _ in range(6):
-        table, a, b, c = parallelograms(rng)
-        got = numbers(student.analogy(table, a, b, c), (), "the answer")
-        with case_of("a short step from a to b, so that c is nearest to itself", student.transcript[-1][0]):
-            holds(float(got) not in (a, b, c), "the answer is one of the three words of the question.")
-            same(got, right_analogy(table, a, b, c), "the answer")
+    short, other = "a short step from a to b, so that c is nearest to itself", "twelve words in three dimensions"
+    calls = [(short, Call("analogy", parallelograms(rng))) for _ in range(6)]
+    calls += [(other, Call("analogy", draw(rng))) for draw in (nearest_is(1), nearest_is(2), *[scattered] * 10)]
+    replies = student.batch([call for _, call in calls])
+    for (reason, call), reply in zip(calls, replies, strict=True):
+        with case_of(reason, call):
+            got = numbers(student.answer(call, reply), (), "the answer")
+            holds(float(got) not in call.args[1:], "the answer is one of the three words of the question.")
+            same(got, right_analogy(*call.args), "the answer")
 
 
 ANALOGY = Exercise(
@@ -707,7 +723,11 @@ ANALOGY = Exercise(
             5,
             "analogy",
             right_analogy,
-            [Case("twelve words in three dimensions", scattered)] * 12,
+            [
+                *[Case("twelve words in three dimensions", scattered)] * 12,
+                Case("the sum lies nearest to b", nearest_is(1)),
+                Case("the sum lies nearest to c", nearest_is(2)),
+            ],
             result="the answer",
         ),
         never_asked,
@@ -729,10 +749,14 @@ ANALOGY = Exercise(
             replaces=analogy_with(lambda a, b, c: a - b + c),
         ),
         Mistake(
-            name="step-taken-from-the-wrong-word",
-            advice="a is to b as c is to the answer: the step b - a starts at c.",
-            replaces=analogy_with(lambda a, b, c: c - a + a),
-            variants=(analogy_with(lambda a, b, c: c - b + a + a),),
+            name="c-subtracted-instead-of-a",
+            advice="a is to b as c is to the answer: the step is b - a, and it starts at c.",
+            replaces=analogy_with(lambda a, b, c: a + b - c),
+        ),
+        Mistake(
+            name="a-not-subtracted",
+            advice="The step from a to b is b - a: what a and b have in common must go.",
+            replaces=analogy_with(lambda a, b, c: b + c),
         ),
         Mistake(
             name="analogy-by-dot-product",
@@ -1358,6 +1382,10 @@ def drawn_with(weights: Callable[[Array], Array], *, rows_alike: bool = False) -
     return {"draw_negatives": draw}
 
 
+def not_normalised(counts: Array, shape: Any, rng: Rng) -> Array:
+    return rng.choice(len(counts), size=shape, p=floats(counts) ** 0.75)
+
+
 def always_the_same(counts: Array, shape: Any, rng: Rng) -> Array:
     w = floats(counts) ** 0.75
     return np.random.default_rng(0).choice(len(w), size=shape, p=w / w.sum())
@@ -1409,7 +1437,10 @@ def same_rng(student: Any, rng: Rng) -> None:
     # Two draws of 60 among 40 words, of which none has more than a fifth: equal by chance with 0.2 ** 60.
     drawn = [ids_of(student, [10] * 40, (60,), np.random.default_rng(int(rng.integers(1 << 62)))) for _ in range(2)]
     with case_of("two different generators", student.transcript[-1][0]):
-        holds(not np.array_equal(*drawn), "another generator should give another draw: use the `rng` argument.")
+        holds(
+            not np.array_equal(drawn[0], drawn[1]),
+            "another generator should give another draw: use the `rng` argument.",
+        )
 
 
 NEGATIVES = Exercise(
@@ -1437,13 +1468,9 @@ NEGATIVES = Exercise(
             variants=(drawn_with(lambda counts: (counts > 0) * 1.0),),
         ),
         Mistake(
-            name="power-after-normalising-only",
-            advice="The probabilities need to sum to one AFTER the power; the rest must not go to one of the words.",
-            replaces=drawn_with(
-                lambda counts: np.append(
-                    ((counts / counts.sum()) ** 0.75 / 2)[:-1], 1 - ((counts / counts.sum()) ** 0.75 / 2)[:-1].sum()
-                )
-            ),
+            name="probabilities-that-do-not-sum-to-one",
+            advice="The powers of the counts are no probabilities yet: divide them by their sum.",
+            replaces={"draw_negatives": not_normalised},
         ),
         Mistake(
             name="square-root-of-the-counts",
@@ -1618,8 +1645,8 @@ TRAIN = Exercise(
 # --- picture ---------------------------------------------------------------------------------------------------------
 
 
-WORDS = ("king", "queen", "man", "woman", "boy", "girl", "actor", "actress")
-WORDS += ("crown", "work", "school", "stage", "he", "she")
+NOUNS = ("king", "queen", "man", "woman", "boy", "girl", "actor", "actress")
+WORDS = (*NOUNS, "crown", "work", "school", "stage", "he", "she")
 
 
 def draw_picture(student: Any, figure: Any) -> None:
@@ -1646,7 +1673,10 @@ def draw_picture(student: Any, figure: Any) -> None:
     gender = nouns[1::2].mean(axis=0) - nouns[0::2].mean(axis=0)
     gender /= np.linalg.norm(gender)
     rest = nouns - np.outer(nouns @ gender, gender)
-    kinds = np.linalg.svd(rest)[2][0]
+    # Of the directions in the plane where the kinds differ most, the one in which no two kinds fall together.
+    first, second = np.linalg.svd(rest)[2][:2]
+    turns = [np.cos(t) * first + np.sin(t) * second for t in np.linspace(0, np.pi, 60)]
+    kinds = max(turns, key=lambda d: float(np.diff(np.sort((rest[0::2] + rest[1::2]) @ d)).min()))
     points = np.stack([nouns @ kinds, nouns @ gender], axis=1)
     for k in range(4):
         he, she = points[2 * k], points[2 * k + 1]
@@ -1655,7 +1685,7 @@ def draw_picture(student: Any, figure: Any) -> None:
             plane.plot(x, y, "o", color=f"C{k}", ms=5)
             plane.annotate(word, (x, y), (0, lift), textcoords="offset points", ha="center", fontsize=8)
     plane.margins(0.2)
-    plane.set_xlabel("direction in which the kinds differ most")
+    plane.set_xlabel("a direction that tells the kinds apart")
     plane.set_ylabel("direction from he-nouns to she-nouns")
     plane.set_title("Your nouns, each pair\nwith its step", fontsize=10)
 

@@ -17,7 +17,7 @@ from dlreference.spirals import THETA_MAX, make_spirals, sample_spirals, spiral_
 from dlgrade.course.compare import below, entry, holds, items, numbers, same
 from dlgrade.course.kinds import Case, GradientCase, Rng, case_of, gradient, numeric, prop, training, unchanged
 from dlgrade.course.spec import Chapter, Exercise, Mistake, Picture
-from dlgrade.sandbox.protocol import Callback, Function
+from dlgrade.sandbox.protocol import Callback
 
 Array = np.ndarray[Any, Any]
 Params = dict[str, Array]
@@ -51,9 +51,8 @@ def net_forward(X: Array, params: Params, state: Params, training: bool, rng: An
 def net_backward(dout: Array, cache: Any) -> Params:
     grads, _ = mlp_norm.backward(dout, cache)
     last = len(cache.blocks) + 1
-    return {name: grad for name, grad in grads.items() if not name.startswith("b") or name in (f"b{last}",)} | {
-        f"beta{layer}": grads[f"beta{layer}"] for layer in range(1, last)
-    }
+    hidden_biases = {f"b{layer}" for layer in range(1, last)}
+    return {name: grad for name, grad in grads.items() if name not in hidden_biases}
 
 
 def block(
@@ -122,7 +121,8 @@ def forward_with(
     """A network with something wrong in how its blocks are put together."""
 
     def wrong(X: Array, params: Params, state: Params, training: bool, rng: Any = None, p: float = 0.0) -> Any:
-        a, depth, new = floats(X), depth_of(params), {}
+        a, depth = floats(X), depth_of(params)
+        new: Params = {}
         for layer in range(1, 2 if one_block and depth > 1 else depth):
             W, gamma, beta = (floats(params[f"{name}{layer}"]) for name in ("W", "gamma", "beta"))
             own = floats(state[f"mean{layer}"]), floats(state[f"var{layer}"])
@@ -245,6 +245,10 @@ def split(n: int, n_val: int, n_test: int, rng: Any) -> Any:
     return order[n_test + n_val :], order[n_test : n_test + n_val], order[:n_test]
 
 
+def in_order(n: int, rng: Any) -> Array:
+    return np.arange(n)
+
+
 def split_with(cut: Callable[[Array, int, int], Any], draw: Callable[[int, Any], Array] | None = None) -> Make:
     return lambda n, n_val, n_test, rng: cut(rng.permutation(n) if draw is None else draw(n, rng), n_val, n_test)
 
@@ -287,7 +291,9 @@ SPLIT = Exercise(
             name="not-shuffled",
             advice="The samples come sorted by arm; without the permutation the test set would be one end of one arm.",
             replaces={
-                "split_indices": split_with(lambda o, v, t: (o[t + v :], o[t : t + v], o[:t]), lambda n, _: np.arange(n))
+                "split_indices": split_with(
+                    lambda o, v, t: (o[t + v :], o[t : t + v], o[:t]), lambda n, _: np.arange(n)
+                )
             },
         ),
         Mistake(
@@ -324,7 +330,8 @@ def init_with(
     normalise_last: bool = False,
 ) -> Make:
     def made(widths: Any, rng: Any) -> Any:
-        params, state = {}, {}
+        params: Params = {}
+        state: Params = {}
         for layer in range(1, len(widths)):
             fan_in, width = widths[layer - 1], widths[layer]
             params[f"W{layer}"] = rng.normal(0.0, std(fan_in, width), size=(width, fan_in))
@@ -892,9 +899,14 @@ BACKWARD = Exercise(
             ],
         ),
         net_gradient("with units dropped", 2, [GradientCase("a third is dropped", net_inputs((2, 5, 5, 1), 7, 1 / 3))]),
-        net_gradient("one block, or none", 2, [
-            GradientCase("one block", net_inputs((4, 4, 2), 5)), GradientCase("none", net_inputs((3, 2), 4)),
-        ]),  # fmt: skip
+        net_gradient(
+            "one block, or none",
+            2,
+            [
+                GradientCase("one block", net_inputs((4, 4, 2), 5)),
+                GradientCase("none", net_inputs((3, 2), 4)),
+            ],
+        ),
     ),
     mistakes=(
         Mistake(
@@ -925,7 +937,7 @@ BACKWARD = Exercise(
         Mistake(
             name="gamma-and-beta-without-gradient",
             advice="gamma and beta are learned like the weights: their gradients belong into the dict.",
-            replaces=backward_with(lambda grads, dout, cache: {n: g for n, g in grads.items() if n[0] in "Wb"[:1]}),
+            replaces=backward_with(lambda grads, dout, cache: {n: g for n, g in grads.items() if n[0] == "W"}),
         ),
         Mistake(
             name="output-weights-see-undropped-units",
@@ -971,8 +983,8 @@ BCE = Exercise(
     hints=(
         "Which shape has y, which have the logits, and what does NumPy make of their difference?",
         "Give y the shape of the logits first. Then everything is entry by entry.",
-        "Reshape y to (B, 1); the loss is the mean of y * logaddexp(0, -z) + (1 - y) * logaddexp(0, z); the gradient is "
-        "p minus y, divided by B.",
+        "Reshape y to (B, 1); the loss is the mean of y * logaddexp(0, -z) + (1 - y) * logaddexp(0, z); the gradient "
+        "is p minus y, divided by B.",
     ),
     checks=(
         numeric("the loss", 2, "bce", bce, BCES, pick=0, result="the loss"),
@@ -1032,6 +1044,11 @@ def smooth(rng: Rng, planted: bool) -> tuple[Make, Params]:
     return loss_and_grads, params
 
 
+def loss_of(loss_and_grads: Any, params: Params, name: str) -> Callable[[Array], float]:
+    """The loss as a function of one parameter, the others held."""
+    return lambda moved: float(loss_and_grads({**params, name: moved})[0])
+
+
 def errors_with(
     one_sided: bool = False, how: str = "max", scale: str = "numerical", cumulative: bool = False
 ) -> Callable[..., dict[str, float]]:
@@ -1049,14 +1066,12 @@ def errors_with(
             elif cumulative:
                 slope, moved = np.zeros_like(value), value.copy()
                 for index in np.ndindex(value.shape):
-                    moved[index] += 1e4 * h
+                    moved[index] += h
                     up = loss_and_grads({**params, name: moved})[0]
-                    moved[index] -= 2e4 * h
-                    slope[index] = (up - loss_and_grads({**params, name: moved})[0]) / (2e4 * h)
+                    moved[index] -= 2 * h
+                    slope[index] = (up - loss_and_grads({**params, name: moved})[0]) / (2 * h)
             else:
-                slope = gradcheck.numerical_gradient(
-                    lambda moved, n=name: loss_and_grads({**params, n: moved})[0], value, h
-                )
+                slope = gradcheck.numerical_gradient(loss_of(loss_and_grads, params, name), value, h)
             gap = np.abs(floats(grads[name]) - slope)
             size = {"numerical": np.abs(slope).max(), "none": 1.0, "own": np.abs(floats(grads[name])).max()}[scale]
             errors[name] = float({"max": gap.max, "mean": gap.mean, "sum": gap.sum}[how]() / max(float(size), 1e-8))
@@ -1083,7 +1098,7 @@ def wrong_found(student: Any, rng: Rng) -> None:
     error = numbers(entry(got, "b1", "the dict of errors"), (), "the error of b1")
     # Both carry the rounding of a difference of losses.
     same(error, want["b1"], "the error of b1, whose gradient is wrong,", rtol=1e-6)
-    same(sorted(got), sorted(params), "the keys of the answer") if set(got) != set(params) else None
+    holds(set(got) == set(params), "the errors should have exactly the keys of params.")
 
 
 @prop("the parameters stay as they are", 1, "gradient_errors")
@@ -1111,8 +1126,8 @@ GRADIENT_ERRORS = Exercise(
         "Which two losses tell how the loss changes with ONE entry of one parameter?",
         "Work on copies: for each name and each index, a copy of that array with one entry nudged up, and one nudged "
         "down, in a dict that shares everything else.",
-        "np.ndindex(value.shape) gives all indices. Fill an array of numerical slopes, then divide the largest absolute "
-        "difference to the gradient by the largest absolute slope.",
+        "np.ndindex(value.shape) gives all indices. Fill an array of numerical slopes, then divide the largest "
+        "absolute difference to the gradient by the largest absolute slope.",
     ),
     checks=(right_passes, wrong_found, point_kept),
     mistakes=(
@@ -1142,4 +1157,638 @@ GRADIENT_ERRORS = Exercise(
             replaces={"gradient_errors": errors_with(cumulative=True)},
         ),
     ),
+)
+
+# --- stage 4: training -----------------------------------------------------------------------------------------------
+
+
+def step_with(
+    plain: tuple[str, ...] = (),
+    late_loss: bool = False,
+    fresh: bool = False,
+    frozen_state: bool = False,
+    evaluation: bool = False,
+    twice: bool = False,
+    no_dropout: bool = False,
+) -> Make:
+    def step(
+        params: Params, state: Params, optimizer: Any, X: Array, y: Array, lr: float, rng: Any = None, p: float = 0.0
+    ) -> Any:
+        params = {name: floats(value) for name, value in params.items()}
+        logits, cache, new_state = net_forward(X, params, state, not evaluation, rng, 0.0 if no_dropout else p)
+        loss, dlogits = bce(logits, y)
+        grads = net_backward(dlogits, cache)
+        new, memory = adam_step(params, grads, {} if fresh else optimizer, lr)
+        if twice:
+            new, memory = adam_step(new, grads, memory, lr)
+        new |= {name: params[name] - lr * grads[name] for name in params if name.startswith(plain)} if plain else {}
+        if late_loss:
+            loss = bce(net_forward(X, new, state, True, rng, p)[0], y)[0]
+        return new, state if frozen_state else new_state, memory, loss
+
+    return step
+
+
+train_step = step_with()
+
+
+def few_points(rng: Rng, n: int) -> tuple[Array, Array]:
+    """Points in the plane, labelled by a circle: both labels occur."""
+    X = rng.normal(size=(n, 2))
+    distance = (X**2).sum(axis=1)
+    return X, (distance > np.median(distance)).astype(np.int64)
+
+
+def stepped(student: Any, rng: Rng, p: float, steps: int) -> None:
+    params, state = draw_params((2, 5, 4, 1), rng)
+    memory: Any = {}
+    ours, our_state = params, state
+    our_memory: Any = {}
+    for number in range(1, steps + 1):
+        X, y = few_points(rng, 8)
+        seed = int(rng.integers(1 << 30))
+        ours, our_state, our_memory, our_loss = train_step(
+            ours, our_state, our_memory, X, y, 0.05, np.random.default_rng(seed), p
+        )
+        answer = student.call(
+            "train_step", params, state, memory, X, y, 0.05, np.random.default_rng(seed), p, keep=(2,)
+        )
+        with case_of(f"step {number}", student.transcript[-1][0]):
+            params, state, memory, loss = items(answer, ("params", "state", "optimizer", "loss"))
+            same(loss, our_loss, "the loss", **TRAINED)
+            same(params, ours, "params", **TRAINED)
+            same(state, our_state, "state", **TRAINED)
+
+
+@prop("one step", 2, "train_step")
+def one_step(student: Any, rng: Rng) -> None:
+    stepped(student, rng, 0.0, 1)
+
+
+@prop("several steps, with dropout and Adam's memory", 3, "train_step")
+def several_steps(student: Any, rng: Rng) -> None:
+    stepped(student, rng, 0.25, 4)
+
+
+TRAIN_STEP = Exercise(
+    name="train_step",
+    title="Stage 4: one step of training",
+    functions=("train_step",),
+    hints=(
+        "Five things, in this order: forward, loss, backward, Adam, return.",
+        "forward gives a new state, adam_step new parameters and a new memory: all three are returned, so that the "
+        "next step can go on from there.",
+        "logits, cache and state from forward with training True and with rng and p; loss and dlogits from bce; the "
+        "gradients from backward; all of it into adam_step once.",
+    ),
+    checks=(one_step, several_steps),
+    mistakes=(
+        Mistake(
+            name="gamma-and-beta-by-plain-descent",
+            advice="gamma and beta are parameters like all others: Adam moves them too.",
+            replaces={"train_step": step_with(plain=("gamma", "beta"))},
+        ),
+        Mistake(
+            name="loss-after-the-step",
+            advice="The loss of this batch is the one BEFORE the step; a second forward is not needed.",
+            replaces={"train_step": step_with(late_loss=True)},
+        ),
+        Mistake(
+            name="adam-starts-anew",
+            advice="Adam got an empty memory in every step; hand on the one that you were given.",
+            replaces={"train_step": step_with(fresh=True)},
+        ),
+        Mistake(
+            name="running-statistics-not-handed-on",
+            advice="The state that forward returned has moved; return that one, or evaluation never learns it.",
+            replaces={"train_step": step_with(frozen_state=True)},
+        ),
+        Mistake(
+            name="adam-called-twice",
+            advice="One batch, one step: Adam was applied twice to the same gradients.",
+            replaces={"train_step": step_with(twice=True)},
+        ),
+        Mistake(
+            name="step-without-dropout",
+            advice="Hand rng and p on to forward; yours trains without dropout.",
+            replaces={"train_step": step_with(no_dropout=True)},
+        ),
+    ),
+)
+
+Run = dict[str, Any]
+
+
+def train_with(
+    drop_last: bool = False,
+    shuffled: bool = True,
+    constant_rate: bool = False,
+    rate_by_epoch: bool = False,
+    fresh_adam: bool = False,
+    keep_last: bool = False,
+    never_stop: bool = False,
+    slow: int = 0,
+    judged_in_training: bool = False,
+    leaking_state: bool = False,
+    learn_validation: bool = False,
+    by_train_loss: bool = False,
+    unweighted: bool = False,
+) -> Make:
+    """The training run; with an option, the same with something wrong."""
+
+    def train(
+        X: Array, y: Array, X_val: Array, y_val: Array, rng: Any, widths: Any = (2, 64, 64, 1), epochs: int = 300,
+        batch_size: int = 50, lr: float = 0.01, p: float = 0.0, patience: int = 100,
+    ) -> Any:  # fmt: skip
+        X, y = floats(X), np.asarray(y)
+        if learn_validation:
+            X, y = np.concatenate([X, X_val]), np.concatenate([y, y_val])
+        params, state = init_with()(widths, rng)
+        memory: Any = {}
+        starts = range(0, len(X) - batch_size + 1 if drop_last else len(X), batch_size)
+        total, t, best, best_value = epochs * len(starts), 0, (params, state), np.inf
+        train_loss, val_loss, best_epoch = [], [], 0
+        for epoch in range(epochs):
+            order = rng.permutation(len(X)) if shuffled else np.arange(len(X))
+            losses, sizes = [], []
+            if fresh_adam:
+                memory = {}
+            for start in starts:
+                batch = order[start : start + batch_size]
+                progress = epoch / epochs if rate_by_epoch else t / total
+                rate = lr if constant_rate else lr * (1 + np.cos(np.pi * progress)) / 2
+                params, state, memory, loss = train_step(params, state, memory, X[batch], y[batch], rate, rng, p)
+                losses.append(loss)
+                sizes.append(len(batch))
+                t += 1
+            train_loss.append(float(np.average(losses, weights=None if unweighted else sizes)))
+            logits, _, moved = net_forward(X_val, params, state, judged_in_training or leaking_state)
+            if leaking_state:
+                logits = net_forward(X_val, params, state, False)[0]
+                state = moved
+            val_loss.append(float(bce(logits, y_val)[0]))
+            value = (train_loss if by_train_loss else val_loss)[-1]
+            if value < best_value:
+                best, best_value, best_epoch = (params, state), value, epoch
+            elif epoch - best_epoch >= patience + slow and not never_stop:
+                break
+        if keep_last:
+            best = params, state
+        return (*best, {"train_loss": train_loss, "val_loss": val_loss, "best_epoch": best_epoch})
+
+    return train
+
+
+train = train_with()
+
+
+def run_case(rng: Rng, n: int, **options: Any) -> tuple[tuple[Any, ...], Run, int]:
+    """Arguments of a short run, without its generator, the options, and the seed of the generator."""
+    X, y = few_points(rng, n)
+    X_val, y_val = few_points(rng, 9)
+    options = {"widths": (2, 5, 4, 1), "epochs": 3, "batch_size": 6, "lr": 0.05, **options}
+    return (X, y, X_val, y_val), options, int(rng.integers(1 << 30))
+
+
+def trained(answer: Any) -> tuple[Any, Any, Run]:
+    """What `train` returned, as far as it has the right form."""
+    params, state, history = items(answer, ("params", "state", "history"))
+    for key in ("train_loss", "val_loss"):
+        values = numbers(entry(history, key, "history"), None, f"history[{key!r}]")
+        holds(values.ndim == 1, f"history[{key!r}] should be a list of numbers, one for each epoch.")
+    return params, state, history
+
+
+def like_ours(student: Any, data: tuple[Any, ...], options: Run, seed: int, reason: str) -> None:
+    want = train(*data, np.random.default_rng(seed), **options)
+    answer = student.call("train", *data, np.random.default_rng(seed), **options)
+    with case_of(reason, student.transcript[-1][0]):
+        params, state, history = trained(answer)
+        same(history["train_loss"], np.array(want[2]["train_loss"]), "history['train_loss']", **TRAINED)
+        same(history["val_loss"], np.array(want[2]["val_loss"]), "history['val_loss']", **TRAINED)
+        same(entry(history, "best_epoch", "history"), want[2]["best_epoch"], "history['best_epoch']")
+        same(params, want[0], "params", **TRAINED)
+        same(state, want[1], "state", **TRAINED)
+
+
+@prop("batches, rates and losses of a short run", 3, "train")
+def short_run(student: Any, rng: Rng) -> None:
+    like_ours(student, *run_case(rng, 18), "three full batches an epoch")
+
+
+@prop("the last short batch is used", 1, "train")
+def last_batch(student: Any, rng: Rng) -> None:
+    like_ours(student, *run_case(rng, 15, p=0.2), "two full batches and one of three")
+
+
+def stopping_case(rng: Rng) -> tuple[tuple[Any, ...], Run, int]:
+    """A run that stops early, with its best epoch neither the first nor the last, and lower training losses later."""
+    while True:
+        data, options, seed = run_case(rng, 18, epochs=20, patience=3, lr=0.1)
+        history = train(*data, np.random.default_rng(seed), **options)[2]
+        later = history["train_loss"][history["best_epoch"] + 1 :]
+        if history["best_epoch"] > 0 and len(history["val_loss"]) < 16 and min(later) < min(history["train_loss"][:2]):
+            return data, options, seed
+
+
+@prop("early stopping: the best epoch, and no epoch too many", 3, "train")
+def stops(student: Any, rng: Rng) -> None:
+    like_ours(student, *stopping_case(rng), "a validation loss that rises, with a patience of 3")
+
+
+@prop("the validation set only judges", 2, "train")
+def validation_judges(student: Any, rng: Rng) -> None:
+    (X, y, X_val, y_val), options, seed = run_case(rng, 18, epochs=1)
+    runs = []
+    for other_X, other_y in ((X_val, y_val), (3 * X_val[:5] + 1, 1 - y_val[:5])):
+        answer = student.call("train", X, y, other_X, other_y, np.random.default_rng(seed), **options)
+        runs.append(trained(answer))
+    with case_of("one epoch, with two different validation sets", student.transcript[-1][0]):
+        what = "of a run with another validation set, which no gradient and no statistic may see,"
+        same(runs[1][2]["train_loss"], numbers(runs[0][2]["train_loss"]), f"the training loss {what}")
+        for part, name in ((0, "params"), (1, "state")):
+            holds(type(runs[0][part]) is dict, f"{name} should be a dict.")
+            for key, value in runs[0][part].items():
+                same(entry(runs[1][part], key, name), numbers(value), f"{key} {what}")
+
+
+@prop("the same generator gives the same network", 1, "train")
+def reproducible(student: Any, rng: Rng) -> None:
+    data, options, seed = run_case(rng, 12, p=0.3)
+    first, second, other = (
+        trained(student.call("train", *data, np.random.default_rng(s), **options))[0] for s in (seed, seed, seed + 1)
+    )
+    with case_of("two runs with equal generators, and one with another", student.transcript[-1][0]):
+        for key, value in first.items():
+            same(entry(second, key, "params"), numbers(value), f"the second run's {key}")
+        weights = numbers(entry(first, "W1", "params")), numbers(entry(other, "W1", "params"))
+        holds(not np.array_equal(*weights), "another generator gave the same weights: use the rng you are given.")
+
+
+def turned(X: Array, angle: float) -> Array:
+    c, s = np.cos(angle), np.sin(angle)
+    return X @ np.array([[c, s], [-s, c]])
+
+
+@training("more than 97 % on points it has never seen", 10, "train", "predict_proba", cpu_s=15.0)
+def reaches_target(student: Any, rng: Rng) -> None:
+    # docs/projects.md has the 20 seeds. The spirals are turned by an angle that only the data tell, so that nothing but
+    # learning helps.
+    angle, flip = rng.uniform(0, 2 * np.pi), int(rng.integers(2))
+    X, y = make_spirals(250, NOISE, rng=rng)
+    (X_val, y_val), (X_new, y_new) = sample_spirals(200, NOISE, rng), sample_spirals(2000, NOISE, rng)
+    X, X_val, X_new = (turned(points, angle) for points in (X, X_val, X_new))
+    y, y_val, y_new = (labels ^ flip for labels in (y, y_val, y_new))
+    params, state, _ = trained(student.train(X, y, X_val, y_val, rng))
+    said = numbers(student.predict_proba(X_new, params, state), (2000,), "the probabilities") > 0.5
+    right = float(np.mean(said == (y_new > 0.5)))
+    below(
+        1 - right,
+        1 - TARGET - 1e-9,
+        "on 2,000 fresh points of the spirals the trained network should be right more than 97 times in 100.",
+        f"It is right {100 * right:.2f} times in 100.",
+    )
+
+
+TRAIN = Exercise(
+    name="train",
+    title="Stage 4: the training run",
+    functions=("train",),
+    hints=(
+        "Two loops: epochs outside, batches inside. What happens once a run, once an epoch, once a batch?",
+        "Once a run: the network, Adam's empty memory, the counter t. Once an epoch: a permutation, the two losses, "
+        "the question whether this is the best so far. Once a batch: the rate and one train_step.",
+        "Remember (params, state) whenever the validation loss is strictly lower than the best so far. If it is not, "
+        "and epoch minus best epoch has reached the patience, break. Return what was remembered.",
+    ),
+    checks=(short_run, last_batch, stops, validation_judges, reproducible, reaches_target),
+    mistakes=(
+        Mistake(
+            name="short-batch-dropped",
+            advice="The last, shorter batch is used too; without it some samples are left out of each epoch.",
+            replaces={"train": train_with(drop_last=True)},
+        ),
+        Mistake(
+            name="epochs-not-shuffled",
+            advice="Draw a new permutation in every epoch; otherwise the batches are always the same.",
+            replaces={"train": train_with(shuffled=False)},
+        ),
+        Mistake(
+            name="rate-stays-constant",
+            advice="The learning rate falls along half a cosine, from lr to almost 0.",
+            replaces={"train": train_with(constant_rate=True)},
+        ),
+        Mistake(
+            name="rate-falls-by-epochs",
+            advice="t counts the steps, batch by batch, not the epochs.",
+            replaces={"train": train_with(rate_by_epoch=True)},
+        ),
+        Mistake(
+            name="adam-forgets-each-epoch",
+            advice="One memory of Adam serves the whole run; yours begins anew with every epoch.",
+            replaces={"train": train_with(fresh_adam=True)},
+        ),
+        Mistake(
+            name="last-network-returned",
+            advice="Return the parameters AND the state of the best epoch, not those of the last.",
+            replaces={"train": train_with(keep_last=True)},
+        ),
+        Mistake(
+            name="never-stops-early",
+            advice="When the best epoch lies `patience` epochs back, the run ends.",
+            replaces={"train": train_with(never_stop=True)},
+        ),
+        Mistake(
+            name="stops-one-epoch-late",
+            advice="Stop in the very epoch that lies `patience` epochs after the best one.",
+            replaces={"train": train_with(slow=1)},
+        ),
+        Mistake(
+            name="validated-in-training-mode",
+            advice="The validation loss is measured in evaluation, with the running statistics.",
+            replaces={"train": train_with(judged_in_training=True)},
+        ),
+        Mistake(
+            name="validation-moves-the-statistics",
+            advice="The validation points moved the running statistics: what judges must not teach.",
+            replaces={"train": train_with(leaking_state=True)},
+        ),
+        Mistake(
+            name="validation-set-learned",
+            advice="The validation samples are among the training samples, so their loss says nothing any more.",
+            replaces={"train": train_with(learn_validation=True)},
+        ),
+        Mistake(
+            name="best-by-training-loss",
+            advice="The training loss falls as a network learns by heart; the validation loss chooses the epoch.",
+            replaces={"train": train_with(by_train_loss=True)},
+        ),
+        Mistake(
+            name="batches-weighted-alike",
+            advice="The epoch's loss is the mean over samples: a short batch counts for less.",
+            replaces={"train": train_with(unweighted=True)},
+        ),
+    ),
+)
+
+# --- stage 5: evaluation ---------------------------------------------------------------------------------------------
+
+
+def probabilities(X: Array, params: Params, state: Params) -> Array:
+    return sigmoid(net_forward(X, params, state, False)[0][:, 0])
+
+
+def eval_case(batch: int, scale: float = 1.0) -> Any:
+    def draw(rng: Rng) -> tuple[Any, ...]:
+        params, state = draw_params((2, 5, 4, 1), rng)
+        X = rng.normal(size=(batch, 2))
+        # Half of an even number of points are on either side.
+        middle = np.median(net_forward(X, params, state, False)[0]) if batch > 1 else 0.0
+        params = {**params, "W3": scale * params["W3"], "b3": scale * (params["b3"] - middle)}
+        return X, params, state
+
+    return draw
+
+
+PREDICT = Exercise(
+    name="predict_proba",
+    title="Stage 5: probabilities",
+    functions=("predict_proba",),
+    hints=(
+        "Which of the network's two modes answers questions?",
+        "The logits are (B, 1) and the answer is (B,): take the column.",
+        "exp(-logaddexp(0, -z)) is a sigmoid that never overflows; z is the first column of the logits in evaluation.",
+    ),
+    checks=(
+        numeric(
+            "in evaluation",
+            2,
+            "predict_proba",
+            probabilities,
+            [Case("eight points", eval_case(8)), Case("a single point", eval_case(1))],
+        ),
+        numeric("huge logits", 1, "predict_proba", probabilities, [Case("logits of thousands", eval_case(12, 5000.0))]),
+    ),
+    mistakes=(
+        Mistake(
+            name="predicts-in-training-mode",
+            advice="Predict in evaluation: with the batch's statistics an answer depends on the other points.",
+            replaces={
+                "predict_proba": lambda X, params, state: sigmoid(
+                    forward_with(block_with(statistics="always-batch"))(X, params, state, False)[0][:, 0]
+                )
+            },
+        ),
+        Mistake(
+            name="logits-for-probabilities",
+            advice="A probability is the sigmoid of the logit.",
+            replaces={"predict_proba": lambda X, params, state: net_forward(X, params, state, False)[0][:, 0]},
+        ),
+        Mistake(
+            name="labels-for-probabilities",
+            advice="Probabilities are asked for, from 0 to 1, not labels.",
+            replaces={"predict_proba": lambda X, params, state: (probabilities(X, params, state) > 0.5) * 1.0},
+        ),
+        Mistake(
+            name="probability-of-the-other-arm",
+            advice="It is the probability of arm 1, not of arm 0.",
+            replaces={"predict_proba": lambda X, params, state: 1 - probabilities(X, params, state)},
+        ),
+    ),
+)
+
+
+def share_right(X: Array, y: Array, params: Params, state: Params) -> float:
+    return float(np.mean((probabilities(X, params, state) > 0.5) == (np.asarray(y) > 0.5)))
+
+
+def judged_case(batch: int) -> Any:
+    """Points with labels of which some are wrong."""
+
+    def draw(rng: Rng) -> tuple[Any, ...]:
+        X, params, state = eval_case(batch)(rng)
+        right = probabilities(X, params, state) > 0.5
+        return X, (right ^ (np.arange(batch) % 4 == 0)).astype(np.int64), params, state
+
+    return draw
+
+
+def half_case(rng: Rng) -> tuple[Any, ...]:
+    """A network that says one half everywhere, and three labels of 1 among four."""
+    X, params, state = eval_case(4)(rng)
+    silent = {**params, "W3": np.zeros_like(params["W3"]), "b3": np.zeros(1)}
+    return X, np.array([1, 1, 0, 1]), silent, state
+
+
+def accuracy_with(judge: Callable[[Array, Array], float]) -> Make:
+    return lambda X, y, params, state: judge(probabilities(X, params, state), np.asarray(y))
+
+
+ACCURACY = Exercise(
+    name="accuracy",
+    title="Stage 5: how often it is right",
+    functions=("accuracy",),
+    hints=(
+        "When does the network say 1?",
+        "Compare the probabilities with one half, and the outcome with the labels.",
+        "The mean of the comparison of (probability > 0.5) with the labels is the share of right answers.",
+    ),
+    checks=(
+        numeric(
+            "the share of right answers",
+            2,
+            "accuracy",
+            share_right,
+            [
+                Case("eight points, two labels wrong", judged_case(8)),
+                Case("a probability of exactly one half is no 1", half_case),
+            ],
+        ),
+    ),
+    mistakes=(
+        Mistake(
+            name="half-counts-as-one",
+            advice="The network says 1 only above one half, not at it.",
+            replaces={"accuracy": accuracy_with(lambda p, y: float(np.mean((p >= 0.5) == (y > 0.5))))},
+        ),
+        Mistake(
+            name="errors-counted",
+            advice="The share of right answers is asked for, not that of errors.",
+            replaces={"accuracy": accuracy_with(lambda p, y: float(np.mean((p > 0.5) != (y > 0.5))))},
+        ),
+        Mistake(
+            name="right-answers-not-divided",
+            advice="Divide the count of right answers by the number of points.",
+            replaces={"accuracy": accuracy_with(lambda p, y: float(np.sum((p > 0.5) == (y > 0.5))))},
+        ),
+        Mistake(
+            name="answers-compared-with-broadcasting",
+            advice="Compare (B,) with (B,): a (B, 1) against (B,) compares every answer with every label.",
+            replaces={"accuracy": accuracy_with(lambda p, y: float(np.mean((p[:, None] > 0.5) == (y > 0.5))))},
+        ),
+    ),
+)
+
+
+def grid(params: Params, state: Params, low: float, high: float, resolution: int) -> Any:
+    axis = np.linspace(low, high, resolution)
+    points = np.array([[x, y] for y in axis for x in axis])
+    return axis, probabilities(points, params, state).reshape(resolution, resolution)
+
+
+def grid_transposed(params: Params, state: Params, low: float, high: float, resolution: int) -> Any:
+    axis, values = grid(params, state, low, high, resolution)
+    return axis, values.T
+
+
+def grid_flipped(params: Params, state: Params, low: float, high: float, resolution: int) -> Any:
+    axis, values = grid(params, state, low, high, resolution)
+    return axis, values[::-1]
+
+
+def grid_open(params: Params, state: Params, low: float, high: float, resolution: int) -> Any:
+    step = (high - low) / resolution
+    return grid(params, state, low, high - step, resolution)
+
+
+def grid_flat(params: Params, state: Params, low: float, high: float, resolution: int) -> Any:
+    axis, values = grid(params, state, low, high, resolution)
+    return axis, values.ravel()
+
+
+GRIDS = [
+    Case("five by five", lambda rng: (*eval_case(1)(rng)[1:], -1.5, 1.0, 5)),
+    Case("two by two", lambda rng: (*eval_case(1)(rng)[1:], 0.0, 2.0, 2)),
+]
+
+GRID = Exercise(
+    name="decision_grid",
+    title="Stage 5: the boundary, on a grid",
+    functions=("decision_grid",),
+    hints=(
+        "How many points has the grid, and in which order do they belong into the rows of a picture?",
+        "np.meshgrid gives the x of every place and the y of every place, both (R, R); the network wants (R * R, 2).",
+        "Flatten both, put them side by side, ask predict_proba once, and reshape the answer to (R, R).",
+    ),
+    checks=(
+        numeric("the axis", 1, "decision_grid", grid, GRIDS, pick=0, result="the axis"),
+        numeric("the values", 2, "decision_grid", grid, GRIDS, pick=1, result="the table of values"),
+    ),
+    mistakes=(
+        Mistake(
+            name="grid-transposed",
+            advice="A row of values belongs to one y: values[i, j] is at (axis[j], axis[i]).",
+            replaces={"decision_grid": grid_transposed},
+        ),
+        Mistake(
+            name="grid-upside-down",
+            advice="The first row of values belongs to the lowest y.",
+            replaces={"decision_grid": grid_flipped},
+        ),
+        Mistake(
+            name="upper-end-left-out",
+            advice="The axis includes both ends, low and high.",
+            replaces={"decision_grid": grid_open},
+        ),
+        Mistake(
+            name="grid-left-flat",
+            advice="The values are a table (R, R): reshape what the network returned.",
+            replaces={"decision_grid": grid_flat},
+        ),
+    ),
+)
+
+# --- the picture -----------------------------------------------------------------------------------------------------
+
+
+def draw_picture(student: Any, figure: Any) -> None:
+    """The losses of the student's run, and the boundary the network learned with fresh points on it."""
+    left, right = figure.subplots(1, 2)
+    rng = np.random.default_rng(334)
+    X, y = items(student.make_spirals(250, NOISE, rng), ("X", "y"))
+    (X_val, y_val), (X_new, y_new) = sample_spirals(200, NOISE, rng), sample_spirals(400, NOISE, rng)
+    student.cpu_s = 15.0
+    params, state, history = trained(student.train(X, y, X_val, y_val, rng))
+    left.semilogy(history["train_loss"], color="C7", lw=0.8, label="training batches")
+    left.semilogy(history["val_loss"], color="C0", lw=1.5, label="validation")
+    left.axvline(history["best_epoch"], color="k", lw=0.8, ls=":", label="best epoch")
+    left.set(xlabel="epoch", ylabel="cross-entropy (nats)", title="The losses of your run")
+    left.legend(frameon=False, fontsize=8)
+    axis, values = items(student.decision_grid(params, state, -1.3, 1.3, 121), ("axis", "values"))
+    right.contourf(axis, axis, values, levels=np.linspace(0, 1, 11), cmap="RdBu_r", alpha=0.6)
+    right.contour(axis, axis, values, levels=[0.5], colors="k", linewidths=0.8)
+    share = float(student.accuracy(X_new, y_new, params, state))
+    for arm, marker, color in ((0, "o", "C0"), (1, "^", "C3")):
+        points = X_new[y_new == arm]
+        right.plot(*points.T, marker, color=color, ms=3.5, mec="w", mew=0.3, label=f"arm {arm}")
+    right.set(xlabel="x", ylabel="y", title=f"400 fresh points: {100 * share:.1f} % right", aspect="equal")
+    right.legend(fontsize=8, loc="upper right")
+
+
+CHAPTER = Chapter(
+    id="ch334",
+    slug="project_neural_net",
+    title="Project: Neural Net from Scratch (NumPy only)",
+    part="Projects",
+    summary="The two spirals from data to evaluation: a network with batch normalisation and dropout, exact gradients "
+    "and their proof, Adam, early stopping, and more than 97 % on fresh points.",
+    builds_on=("ch306", "ch310", "ch311", "ch312"),
+    exercises=(
+        MAKE_SPIRALS,
+        SPLIT,
+        INIT,
+        DROPOUT,
+        BLOCK_FORWARD,
+        FORWARD,
+        BLOCK_BACKWARD,
+        BACKWARD,
+        BCE,
+        GRADIENT_ERRORS,
+        TRAIN_STEP,
+        TRAIN,
+        PREDICT,
+        ACCURACY,
+        GRID,
+    ),
+    picture=Picture(title="The boundary your network learned", draw=draw_picture),
 )

@@ -1,0 +1,184 @@
+"""The normalisation's backward spelled out step by step, running statistics by increments, dicts for caches."""
+
+import numpy as np
+THETA_MAX = 4.0 * np.pi
+EPS = 1e-05
+MOMENTUM = 0.1
+
+
+def adam_step(params, grads, optimizer, lr):
+    t = optimizer.get('t', 0) + 1
+    new, m, v = ({}, {}, {})
+    for name, w in params.items():
+        m[name] = 0.9 * optimizer.get('m', {}).get(name, 0.0) + 0.1 * grads[name]
+        v[name] = 0.999 * optimizer.get('v', {}).get(name, 0.0) + 0.001 * grads[name] ** 2
+        new[name] = w - lr * (m[name] / (1 - 0.9 ** t)) / (np.sqrt(v[name] / (1 - 0.999 ** t)) + 1e-08)
+    return (new, {'t': t, 'm': m, 'v': v})
+
+
+def make_spirals(n, noise, rng):
+    theta = np.linspace(0.0, THETA_MAX, n)
+    radius = 0.1 + 0.9 * theta / THETA_MAX
+    arms = []
+    for arm in (0, 1):
+        angle = theta + np.pi * arm
+        arms.append(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1))
+    X = np.concatenate(arms) + rng.normal(0.0, noise, size=(2 * n, 2))
+    return (X, np.repeat(np.array([0, 1]), n))
+
+
+def split_indices(n, n_val, n_test, rng):
+    order = rng.permutation(n)
+    test, val, train = (order[:n_test], order[n_test:n_test + n_val], order[n_test + n_val:])
+    return (train, val, test)
+
+
+def init_net(widths, rng):
+    depth = len(widths) - 1
+    params, state = ({}, {})
+    for layer in range(1, depth + 1):
+        fan_in, width = (widths[layer - 1], widths[layer])
+        params[f'W{layer}'] = rng.normal(0.0, np.sqrt(2.0 / fan_in), size=(width, fan_in))
+        if layer < depth:
+            params[f'gamma{layer}'], params[f'beta{layer}'] = (np.ones(width), np.zeros(width))
+            state[f'mean{layer}'], state[f'var{layer}'] = (np.zeros(width), np.ones(width))
+        else:
+            params[f'b{layer}'] = np.zeros(width)
+    return (params, state)
+
+
+def dropout_mask(shape, p, rng):
+    kept = rng.random(shape) >= p
+    return kept / (1.0 - p)
+
+
+def block_forward(a, W, gamma, beta, mean, var, training, mask=None):
+    a, W = np.array(a, dtype=float), np.array(W, dtype=float)
+    z = np.einsum("bi,oi->bo", a, W)
+    m, v = np.array(mean, dtype=float), np.array(var, dtype=float)
+    new_mean, new_var = m.copy(), v.copy()
+    if training:
+        m = z.sum(axis=0) / len(z)
+        v = ((z - m) ** 2).sum(axis=0) / len(z)
+        new_mean += MOMENTUM * (m - new_mean)
+        new_var += MOMENTUM * (((z - m) ** 2).sum(axis=0) / (len(z) - 1) - new_var)
+    centred, root = z - m, np.sqrt(v + EPS)
+    u = np.asarray(gamma) * (centred / root) + np.asarray(beta)
+    if mask is None:
+        mask = np.ones_like(u)
+    cache = {"a": a, "W": W, "gamma": np.asarray(gamma), "centred": centred, "root": root, "gate": (u > 0) * mask}
+    return u * cache["gate"], cache, new_mean, new_var
+
+
+def forward(X, params, state, training, rng=None, p=0.0):
+    a = np.asarray(X, dtype=np.float64)
+    depth = sum((name.startswith('W') for name in params))
+    caches, new_state = ([], {})
+    for layer in range(1, depth):
+        W, gamma, beta = (params[f'{name}{layer}'] for name in ('W', 'gamma', 'beta'))
+        mean, var = (state[f'mean{layer}'], state[f'var{layer}'])
+        mask = dropout_mask((len(a), len(W)), p, rng) if training and p > 0 else None
+        a, cache, mean, var = block_forward(a, W, gamma, beta, mean, var, training, mask)
+        caches.append(cache)
+        new_state[f'mean{layer}'], new_state[f'var{layer}'] = (mean, var)
+    W = np.asarray(params[f'W{depth}'], dtype=np.float64)
+    logits = a @ W.T + np.asarray(params[f'b{depth}'], dtype=np.float64)
+    return (logits, (caches, a, W), new_state)
+
+
+def block_backward(dout, cache):
+    centred, root, B = cache["centred"], cache["root"], len(cache["a"])
+    du = np.asarray(dout) * cache["gate"]
+    dz_hat = du * cache["gamma"]
+    dvar = (dz_hat * centred).sum(axis=0) * -0.5 / root**3
+    dcentred = dz_hat / root + dvar * 2.0 * centred / B
+    dz = dcentred - dcentred.sum(axis=0) / B
+    dW = np.einsum("bo,bi->oi", dz, cache["a"])
+    return [np.einsum("bo,oi->bi", dz, cache["W"]), dW, (du * centred / root).sum(axis=0), du.sum(axis=0)]
+
+
+def backward(dout, cache):
+    caches, a, W = cache
+    dout = np.asarray(dout, dtype=np.float64)
+    depth = len(caches) + 1
+    grads = {f'W{depth}': dout.T @ a, f'b{depth}': np.sum(dout, axis=0)}
+    da = dout @ W
+    for layer in range(depth - 1, 0, -1):
+        da, dW, dgamma, dbeta = block_backward(da, caches[layer - 1])
+        grads[f'W{layer}'], grads[f'gamma{layer}'], grads[f'beta{layer}'] = (dW, dgamma, dbeta)
+    return grads
+
+
+def bce(logits, y):
+    z = np.asarray(logits, dtype=np.float64)
+    y = np.asarray(y, dtype=np.float64).reshape(z.shape)
+    losses = y * np.logaddexp(0.0, -z) + (1.0 - y) * np.logaddexp(0.0, z)
+    return (np.mean(losses), (np.exp(-np.logaddexp(0.0, -z)) - y) / len(z))
+
+
+def gradient_errors(loss_and_grads, params, h=1e-05):
+    params = {name: np.array(value, dtype=np.float64) for name, value in params.items()}
+    _, grads = loss_and_grads(params)
+    errors = {}
+    for name, value in params.items():
+        numerical = np.zeros_like(value)
+        for index in np.ndindex(value.shape):
+            losses = []
+            for step in (h, -h):
+                nudged = value.copy()
+                nudged[index] += step
+                losses.append(loss_and_grads({**params, name: nudged})[0])
+            numerical[index] = (losses[0] - losses[1]) / (2.0 * h)
+        scale = max(np.max(np.abs(numerical)), 1e-08)
+        errors[name] = float(np.max(np.abs(np.asarray(grads[name]) - numerical)) / scale)
+    return errors
+
+
+def train_step(params, state, optimizer, X, y, lr, rng=None, p=0.0):
+    params = {name: np.asarray(value, dtype=np.float64) for name, value in params.items()}
+    logits, cache, state = forward(X, params, state, True, rng, p)
+    loss, dlogits = bce(logits, y)
+    params, optimizer = adam_step(params, backward(dlogits, cache), optimizer, lr)
+    return (params, state, optimizer, loss)
+
+
+def train(X, y, X_val, y_val, rng, widths=(2, 64, 64, 1), epochs=300, batch_size=50, lr=0.01, p=0.0, patience=100):
+    X, y = (np.asarray(X, dtype=np.float64), np.asarray(y))
+    params, state = init_net(widths, rng)
+    optimizer, t = ({}, 0)
+    n = len(X)
+    total = epochs * -(-n // batch_size)
+    history = {'train_loss': [], 'val_loss': [], 'best_epoch': 0}
+    best = (np.inf, params, state)
+    for epoch in range(epochs):
+        order = rng.permutation(n)
+        summed = 0.0
+        for start in range(0, n, batch_size):
+            batch = order[start:start + batch_size]
+            rate = lr * (1.0 + np.cos(np.pi * t / total)) / 2.0
+            params, state, optimizer, loss = train_step(params, state, optimizer, X[batch], y[batch], rate, rng, p)
+            summed += loss * len(batch)
+            t += 1
+        history['train_loss'].append(float(summed / n))
+        val_loss = float(bce(forward(X_val, params, state, False)[0], y_val)[0])
+        history['val_loss'].append(val_loss)
+        if val_loss < best[0]:
+            best = (val_loss, params, state)
+            history['best_epoch'] = epoch
+        elif epoch - history['best_epoch'] >= patience:
+            break
+    return (best[1], best[2], history)
+
+
+def predict_proba(X, params, state):
+    return [float(np.tanh(z / 2) / 2 + 0.5) for (z,) in forward(X, params, state, False)[0]]
+
+
+def accuracy(X, y, params, state):
+    return np.mean((np.array(predict_proba(X, params, state)) > 0.5) == np.array(y, dtype=bool))
+
+
+def decision_grid(params, state, low, high, resolution):
+    axis = np.linspace(low, high, resolution)
+    points = np.array([(x, y) for y in axis for x in axis])
+    return axis, np.array(predict_proba(points, params, state)).reshape(resolution, resolution)
