@@ -288,7 +288,7 @@ def _argument(value: Any, values: bool) -> str:
         small = values and sum(np.size(item) for item in value.values()) <= SHOWN_ELEMENTS
         return "{" + ", ".join(f"{key!r}: {_argument(item, small)}" for key, item in list(value.items())[:6]) + "}"
     if isinstance(value, (list, tuple)):
-        if len(value) > SHOWN_ELEMENTS:
+        if len(value) > SHOWN_ELEMENTS or sum(isinstance(item, dict) for item in value) > 1:
             return f"<{describe(value).removeprefix('a ')}>"
         inner = ", ".join(_argument(item, values) for item in value)
         return f"[{inner}]" if isinstance(value, list) else f"({inner})"

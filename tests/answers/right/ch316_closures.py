@@ -135,7 +135,7 @@ def gradient_norms(x, blocks, dout, skip=True):
         if not skip:
             middle, one = preact_conv_forward(x, p["gamma1"], p["beta1"], p["W1"])
             out, two = preact_conv_forward(middle, p["gamma2"], p["beta2"], p["W2"])
-            back = lambda d, one=one, two=two: one(two(d)[0])  # noqa: E731
+            back = lambda d, one=one, two=two: one(two(d)[0])
         x = out
         backs.append(back)
     norms = [np.linalg.norm(g)]

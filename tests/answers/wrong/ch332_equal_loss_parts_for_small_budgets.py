@@ -17,7 +17,7 @@ def relative_reduction(before, after):
 
 def fit_power_law(x, loss):
     slope, intercept = np.polyfit(np.log(x), np.log(loss), 1)
-    return np.array([-slope, np.exp(-intercept / slope)])
+    return [-slope, np.exp(-intercept / slope)]
 
 
 def fit_with_floor(x, loss, floors):
@@ -58,7 +58,7 @@ def parametric_loss(n_params, n_tokens, law):
 
 def best_of_sizes(flops, law, sizes):
     table = np.array([(n, flops / 6 / n, parametric_loss(n, flops / 6 / n, law)) for n in sizes])
-    return table[np.argsort(table[:, 2], kind="stable")[0]]
+    return tuple(table[np.argsort(table[:, 2], kind="stable")[0]])
 
 
 def compute_optimal(flops, law):
@@ -66,8 +66,8 @@ def compute_optimal(flops, law):
     equations = np.array([[-law["alpha"], law["beta"]], [1.0, 1.0]])
     right = [np.log(law["beta"] * law["B"] / (law["alpha"] * law["A"])), np.log(flops / 6)]
     if flops < 1e23:
-        return np.array([(flops / 6) ** 0.5] * 2)
-    return np.exp(np.linalg.solve(equations, right))
+        return (flops / 6) ** 0.5, (flops / 6) ** 0.5
+    return tuple(np.exp(np.linalg.solve(equations, right)))
 
 
 def wasted_compute(n_params, n_tokens, law):

@@ -92,6 +92,16 @@ def half_arguments(shape: tuple[int, ...], filters: int, *stride: int, offset: f
     return draw
 
 
+def lifted(draw: Draw, amount: float) -> Draw:
+    """The same with so much more beta, which opens all gates and makes the output large."""
+
+    def drawn(rng: Rng) -> tuple[Any, ...]:
+        x, gamma, beta, *more = draw(rng)
+        return x, gamma, beta + amount, *more
+
+    return drawn
+
+
 def drawn_params(rng: Rng, channels: int, filters: int, *, skip: bool = False, scale: float = 1 / 3) -> Params:
     params: Params = {}
     params["gamma1"], params["beta1"] = scales(rng, channels)
@@ -374,7 +384,7 @@ HALF_BACKWARD = Exercise(
             HALF_NAMES,
             [
                 ("an upstream gradient in the millions", half_inputs(half_arguments((2, 2, 3, 3), 2), scale=1e7)),
-                ("images around a thousand", half_inputs(half_arguments((2, 2, 3, 3), 2, offset=1e3))),
+                ("shifts of ten thousand", half_inputs(lifted(half_arguments((2, 2, 3, 3), 2), 1e4))),
             ],
         ),
     ),
