@@ -30,7 +30,7 @@ import numpy as np
 def kl_divergence(mu, log_var):
     """How far the codes are from the standard normal cloud: KL(N(mu, exp(log_var)) || N(0, 1)), and its gradients.
 
-        kl = the mean over the batch of   1/2 * the sum over the latent dimensions of (mu^2 + exp(log_var) - 1 - log_var)
+        kl = the mean over the batch of   1/2 * the sum over latent dimensions of (mu^2 + exp(log_var) - 1 - log_var)
 
     It is 0 for mu = 0 and log_var = 0, and positive everywhere else.
 
@@ -208,7 +208,7 @@ def vae_forward(x, params, eps, variance, beta=1.0):
     Returns (loss, reconstruction, kl, cache): three numbers (kl is not multiplied by beta), and whatever your
     `vae_backward` wants to find again.
 
-    Example: with all parameters zero, x = [[2.0]], any eps (1, L) and variance = 1, reconstruction is 2.0, kl is 0.0 and
+    Example: with all parameters zero, x = [[2.0]], any eps (1, L) and variance = 1, reconstruction is 2.0, kl 0.0 and
     the loss 2.0.
     """
     ### BEGIN SOLUTION
@@ -229,8 +229,8 @@ def vae_backward(cache):
     """The exact gradients of the loss of `vae_forward`, with the same noise.
 
     Back through the decoder to z, through the noise to mu and log_var, where the gradient of beta * kl joins, and
-    through the encoder. mu and log_var get two signals each: from the KL, and from the reconstruction through z. h feeds
-    two heads, and its gradient is the sum of what comes back from both. The slope of tanh is 1 - tanh^2.
+    through the encoder. mu and log_var get two signals each: from the KL, and from the reconstruction through z. h
+    feeds two heads, and its gradient is the sum of what comes back from both. The slope of tanh is 1 - tanh^2.
 
     cache: what `vae_forward` returned last.
     Returns a dict of gradients with the keys of params, each of the shape of its parameter.
@@ -359,8 +359,8 @@ def train_vae(params, x, steps, lr, variance, beta, rng):
     rng:    draws rng.standard_normal((B, L)) once in every step; L is the number of columns of "W4".
     Returns (params, losses): a dict with the same keys, and an array (steps,) of the loss before each update.
 
-    Example: one step from all parameters zero with x = [[2.0]], lr = 0.1, variance = 1.0 and beta = 1.0 gives b5 = [0.2],
-    all others zero, and losses [2.0].
+    Example: one step from all parameters zero with x = [[2.0]], lr = 0.1, variance = 1.0 and beta = 1.0 gives b5 =
+    [0.2], all others zero, and losses [2.0].
     """
     ### BEGIN SOLUTION
     params = {name: np.array(value, dtype=np.float64) for name, value in params.items()}

@@ -72,4 +72,4 @@ def test_a_worker_with_other_checks_is_refused(cluster: Any) -> None:
         ClusterPool(setup, cluster.scheduler_address) as pool,
         pytest.raises(SetupError, match="another version here"),
     ):
-        list(pool.run(iter([Task(0, "ch305", ("x = 1",), "a.py", "m", "")])))
+        list(pool.run(iter([Task(0, "ch305", (b"x = 1",), "a.py", "m", "")])))

@@ -158,6 +158,11 @@ def test_nothing_is_dropped(tmp_path: Path) -> None:
     assert [path for path, _ in found.unmatched] == ["README.txt"]
 
 
+def test_a_zip_whose_members_point_anywhere_is_gone_through(tmp_path: Path) -> None:
+    lay_out(tmp_path, "all.zip!submitted/..", "all.zip!..", "all.zip!/", f"all.zip!submitted/ada/hw/{FILE}")
+    assert by_student(discover(tmp_path / "all.zip", ("ch305",))) == {"ada": ("ready", f"submitted/ada/hw/{FILE}")}
+
+
 def test_a_pattern_finds_students_where_nothing_else_does(tmp_path: Path) -> None:
     lay_out(tmp_path, "2026/group-1/s123/a.py", "2026/group-2/s124/a.py", "2026/readme.py")
     found = discover(tmp_path, ("ch305",), pattern=r"/(?P<student>s\d+)/")

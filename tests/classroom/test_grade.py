@@ -110,6 +110,61 @@ def test_full_marks_for_all_is_status_0(handed_in: Path, dlgrade) -> None:
     dlgrade("grade", handed_in, "--chapter", "ch305", "-j", 1, "--write", "csv", status=0)
 
 
+def test_what_the_grader_could_not_grade_is_no_zero(
+    handed_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dlgrade.classroom import pool
+    from dlgrade.classroom.work import Outcome
+    from dlgrade.cli.grade import command
+
+    class Failing:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def __enter__(self) -> Failing:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def run(self, tasks, tick):  # type: ignore[no-untyped-def]
+            return (Outcome(task.number, None, failure="out of memory") for task in tasks)
+
+    monkeypatch.setattr(pool, "LocalPool", Failing)
+    monkeypatch.chdir(tmp_path)
+    status = command.main([str(handed_in), "--chapter", "ch305", "--output", "out"], standalone_mode=False)
+    assert status == 3
+    assert "4 submissions could not be graded: run the command again" in capsys.readouterr().err
+    ada = table(tmp_path / "out" / "grades.csv")[0]
+    assert (ada["score"], ada["points"], ada["status"], ada["note"].split(";")[0]) == (
+        "",
+        "",
+        "ungraded",
+        "out of memory",
+    )
+    assert count(tmp_path / "out" / "ledger.sqlite") == 1  # eve's empty file needs no grader
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert (
+        command.main([str(handed_in), "--chapter", "ch305", "--output", "out", "-j", "1"], standalone_mode=False) == 1
+    )
+    assert scores(tmp_path / "out" / "grades.csv")["ada"] == (100, "graded")
+
+
+def test_words_that_are_no_text_are_graded_all_the_same(handed_in: Path, tmp_path: Path, dlgrade) -> None:
+    for path in handed_in.iterdir():
+        path.unlink()
+    words = SOLUTION + "\nprint(chr(0xD800))\ndef mse(y_hat, y):\n    raise ValueError(chr(0xD800) + chr(0))\n"
+    for student, source in (("ada", words), ("bob", "x = '\ud800'\n")):
+        cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": source}
+        book = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        (handed_in / f"{student}.ipynb").write_text(json.dumps(book))
+    with open(os.fsencode(handed_in) + b"/caf\xe9.py", "w") as stream:
+        stream.write(SOLUTION)
+    dlgrade("grade", handed_in, "--chapter", "ch305", "-j", 1, "--reveal", "values", "--output", "out", status=1)
+    got = scores(tmp_path / "out" / "grades.csv")
+    assert got.pop("bob")[0] == 0
+    assert got == {"ada": (88, "graded"), "caf\\udce9": (100, "graded")}
+
+
 def test_dry_run_lists_everything_and_touches_nothing(handed_in: Path, tmp_path: Path, dlgrade) -> None:
     (handed_in / "readme.txt").write_text("hello")
     (handed_in / "\x1b[31mred.py").write_text("x")

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 
 
 def tasks(*names: str) -> Iterator[Task]:
-    return (Task(i, "ch305", ("x = 1\n",), name, "m", "") for i, name in enumerate(names))
+    return (Task(i, "ch305", (b"x = 1\n",), name, "m", "") for i, name in enumerate(names))
 
 
 class Pretend:
@@ -147,7 +147,7 @@ from dlgrade.classroom.work import Setup, Task
 setup = Setup({key!r}, 3, "auto", False, {{}})
 loop = "def mse(y_hat, y):\\n    while True: pass\\n"
 with LocalPool(setup, ("ch305",), 2) as pool:
-    list(pool.run(Task(i, "ch305", (loop,), "a.py", "m", "") for i in range(4)))
+    list(pool.run(Task(i, "ch305", (loop.encode(),), "a.py", "m", "") for i in range(4)))
 """
 
 

@@ -97,7 +97,10 @@ def test_zips_are_bounded_in_number_and_depth(tmp_path: Path, monkeypatch: pytes
     assert "holds 4 files" in file.problem
 
 
-@pytest.mark.parametrize("data", [b"", b"no zip at all", zipped({"a.py": "x" * 999})[:-30]])
+BROKEN = {"empty": b"", "no zip": b"no zip at all", "cut short": zipped({"a.py": "x" * 999})[:-30]}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
 def test_a_broken_zip_says_so(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "broken.zip").write_bytes(data)
     [file] = walk(tmp_path)

@@ -81,12 +81,12 @@ def discover(
         top = ("submitted",) if any(f.parts[0] == "submitted" and len(f.parts) > 2 for f in files) else ()
     if layout == "auto" and not top:
         top = _wrapper(files)
-    outside = [(f.path, "it lies beside the submissions") for f in files if f.parts[: len(top)] != top]
     owned: list[_File] = []
     unmatched: list[tuple[str, str]] = []
     expression = re.compile(pattern) if pattern else None
     for found in files:
-        if found.parts[: len(top)] != top:
+        if found.parts[: len(top)] != top or len(found.parts) == len(top):
+            unmatched.append((found.path, found.problem or "it lies beside the submissions"))
             continue
         file = _by_pattern(found, expression) if expression else _owned(found, found.parts[len(top) :], layout)
         if file is None:
@@ -94,7 +94,7 @@ def discover(
         else:
             owned.append(file)
     entries, loose = _entries(owned, chapters, roster)
-    return Discovery(tuple(entries), tuple(outside + unmatched + loose))
+    return Discovery(tuple(entries), tuple(unmatched + loose))
 
 
 def choose(folder: Path, chapter: str) -> Entry:

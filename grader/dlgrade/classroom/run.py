@@ -13,7 +13,7 @@ import msgspec
 from dlgrade.classroom.discover import Entry
 from dlgrade.classroom.ledger import Key, Ledger, Record
 from dlgrade.classroom.tree import ReadError, contents
-from dlgrade.classroom.work import Outcome, Task
+from dlgrade.classroom.work import Outcome, Task, task
 from dlgrade.course import registry
 from dlgrade.grading.submissions import Submission, SubmissionError, parse, size_limit
 from dlgrade.report.rows import Row, RowStatus
@@ -114,8 +114,7 @@ def _tasks(run: Run, ledger: Ledger, watcher: Watcher, done: Graded) -> Iterator
             ledger.adopt(key, known)
             watcher.kept()
         elif submission:
-            source = submission.source
-            yield Task(number, entry.chapter, source.cells, source.filename, source.module, submission.sha256)
+            yield task(number, entry.chapter, submission)
         elif record:
             ledger.record(record)
             watcher.done()

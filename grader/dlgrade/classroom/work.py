@@ -16,6 +16,8 @@ from dlgrade.course import registry
 from dlgrade.grading.grader import Grader
 from dlgrade.grading.results import ChapterResult
 from dlgrade.grading.seeds import Seed
+from dlgrade.grading.submissions import Submission
+from dlgrade.report.json import scrub
 from dlgrade.sandbox.launch import Launcher, Mode, SandboxError, launcher
 from dlgrade.sandbox.session import Source
 
@@ -35,18 +37,26 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Task(msgspec.Struct, frozen=True):
-    """One submission to grade."""
+    """One submission to grade. Its cells are bytes, for a notebook can hold half a character, which is no UTF-8."""
 
     number: int
     chapter: str
-    cells: tuple[str, ...]
+    cells: tuple[bytes, ...]
     filename: str
     module: str
     sha256: str
 
     @property
     def source(self) -> Source:
-        return Source(self.cells, self.filename, self.module)
+        cells = tuple(cell.decode("utf-8", "surrogatepass") for cell in self.cells)
+        return Source(cells, self.filename, self.module)
+
+
+def task(number: int, chapter: str, submission: Submission) -> Task:
+    """The task to grade a submission."""
+    source = submission.source
+    cells = tuple(cell.encode("utf-8", "surrogatepass") for cell in source.cells)
+    return Task(number, chapter, cells, source.filename, source.module, submission.sha256)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -128,8 +138,17 @@ class Kit:
             self.start()
         assert self.launcher is not None
         grader.launcher = self.launcher
-        result = grader.grade(task.source, sha256=task.sha256)
+        result = storable(grader.grade(task.source, sha256=task.sha256))
         return Outcome(task.number, result, result.duration_s)
+
+
+def storable(result: ChapterResult) -> ChapterResult:
+    """The same result, what is no UTF-8 in a student's words written out."""
+    try:
+        msgspec.msgpack.encode(result)
+        return result
+    except UnicodeEncodeError:
+        return msgspec.convert(scrub(msgspec.to_builtins(result)), ChapterResult)
 
 
 def pin_threads() -> None:

@@ -120,7 +120,7 @@ OUTPUT_SIZE = Exercise(
             "conv_output_size",
             ref.conv_output_size,
             [
-                sizes_case("five weights with a padding of 2 keep the size", 32, 5, 1, 2),
+                sizes_case("five weights with a padding of 2, which keeps the size", 32, 5, 1, 2),
                 Case("padding and stride", drawn_sizes(2, 2, 1, 1)),
             ],
         ),
@@ -340,7 +340,7 @@ NAIVE = Exercise(
             naive,
             [
                 Case("weights two pixels apart", layer((2, 7, 6), 3, (3, 2), 1, 0, 2)),
-                Case("with stride and padding too", layer((2, 7, 8), 3, (2, 3), 2, 1, 3)),
+                Case("dilation together with stride and padding", layer((2, 7, 8), 3, (2, 3), 2, 1, 3)),
             ],
         ),
         numeric(
@@ -525,7 +525,7 @@ IM2COL = Exercise(
             columns,
             [
                 Case("weights two pixels apart", images((2, 3, 7, 6), 3, 2, 1, 0, 2)),
-                Case("with stride and padding too", images((1, 2, 7, 8), 2, 3, 2, 1, 3)),
+                Case("dilation together with stride and padding", images((1, 2, 7, 8), 2, 3, 2, 1, 3)),
             ],
         ),
         numeric(
@@ -1186,7 +1186,7 @@ EDGES = Exercise(
             [
                 Case("an upright and a level edge", step_image),
                 Case("any image", lambda rng: (rng.normal(size=(5, 4)),)),
-                Case("a flat image has no edges", lambda rng: (np.full((4, 5), float(rng.integers(1, 9))),)),
+                Case("a flat image, which has no edges", lambda rng: (np.full((4, 5), float(rng.integers(1, 9))),)),
             ],
         ),
         unchanged(1, {"edge_strength": lambda rng: (rng.normal(size=(4, 5)),)}),
@@ -1294,8 +1294,8 @@ def spotlight_stays(student: Any, rng: Rng) -> None:
     for reason, layer, down, right, margin in (
         ("a layer with a gain for each pixel, moved down", gain, 1, 0, 1),
         ("the same layer with the other sign", lambda images: -gain(images), 1, 0, 1),
-        ("moved up and to the right, no margin", gain, -1, 2, 0),
-        ("moved to the left, a margin of 2", gain, 0, -1, 2),
+        ("a move up and to the right, no margin", gain, -1, 2, 0),
+        ("a move to the left, a margin of 2", gain, 0, -1, 2),
     ):
         with case_of(reason):
             error = student.equivariance_error(Callback(layer, "layer"), x, down, right, margin)

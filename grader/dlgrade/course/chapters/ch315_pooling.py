@@ -461,7 +461,7 @@ def ties(student: Any, rng: Rng) -> None:
     for reason, draw in (
         ("many equal pixels", few_values((2, 3, 4, 6), 2)),
         ("many equal pixels, overlapping windows of side 3", few_values((2, 2, 5, 6), 3, 2)),
-        ("all pixels equal", lambda rng: (np.full((1, 2, 4, 6), 3.0), 2)),
+        ("windows of equal pixels", lambda rng: (np.full((1, 2, 4, 6), 3.0), 2)),
     ):
         with case_of(reason):
             inputs = pool_inputs(draw)(rng)
