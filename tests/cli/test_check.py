@@ -22,7 +22,7 @@ def dlgrade(*args: str | Path, cwd: Path = ROOT, **env: str) -> subprocess.Compl
         env={**os.environ, **env},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
