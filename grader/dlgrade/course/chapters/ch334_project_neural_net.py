@@ -616,7 +616,9 @@ FORWARD = Exercise(
         "> 0, of shape (B, number of units), just before its block.",
     ),
     checks=(
-        numeric("training: the logits", 2, "forward", net_forward, FORWARDS, pick=0, result="logits", keep=(1,)),
+        numeric(
+            "training: the logits", 2, "forward", net_forward, FORWARDS, pick=0, result="the table of logits", keep=(1,)
+        ),
         numeric("training: the new state", 1, "forward", net_forward, FORWARDS, pick=2, result="state", keep=(1,)),
         numeric(
             "dropout, one mask after another",
@@ -628,7 +630,16 @@ FORWARD = Exercise(
             result="logits",
             keep=(1,),
         ),
-        numeric("evaluation: the logits", 1, "forward", net_forward, EVALUATIONS, pick=0, result="logits", keep=(1,)),
+        numeric(
+            "evaluation: the logits",
+            1,
+            "forward",
+            net_forward,
+            EVALUATIONS,
+            pick=0,
+            result="the table of logits",
+            keep=(1,),
+        ),
         numeric(
             "evaluation leaves the state alone",
             1,
