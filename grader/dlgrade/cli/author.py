@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -37,9 +38,41 @@ def _chapters(names: tuple[str, ...]) -> list[Any]:
 @click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def verify_command(chapters: tuple[str, ...], seeds: int, training_seeds: int | None, format_name: str) -> int:
     """Verify chapters: solution, stub, mistakes, margins, docstrings. All of them without an argument."""
+    from dlgrade.authoring.verify import table, verify
+
+    count = seeds if training_seeds is None else training_seeds
+
+    def one(chapter: Any, launcher: Any, tell: Any) -> Any:
+        return verify(chapter, launcher, seeds=seeds, training_seeds=count, tell=tell)
+
+    return _report(chapters, one, table, format_name)
+
+
+@command.command("strength")
+@click.argument("chapters", nargs=-1, metavar="[CHAPTER...]")
+@click.option(
+    "--every",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Try only every Nth mutant.",
+)
+@click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def strength_command(chapters: tuple[str, ...], every: int, format_name: str) -> int:
+    """Put small faults into solutions and see which lose points. A fault that does not is a hole in the checks, unless
+    it is listed as equivalent."""
+    from dlgrade.authoring.strength import strength, table
+
+    def one(chapter: Any, launcher: Any, tell: Any) -> Any:
+        return strength(chapter, launcher, every=every, tell=tell)
+
+    return _report(chapters, one, table, format_name)
+
+
+def _report(chapters: tuple[str, ...], one: Callable[..., Any], table: Callable[..., str], format_name: str) -> int:
+    """Look at every chapter, print what was found, and say by the exit status whether all is well."""
     import msgspec
 
-    from dlgrade.authoring.verify import table, verify
     from dlgrade.sandbox.launch import SandboxError, launcher
 
     def tell(text: str) -> None:
@@ -49,8 +82,7 @@ def verify_command(chapters: tuple[str, ...], seeds: int, training_seeds: int | 
 
     started = launcher("auto")
     try:
-        count = seeds if training_seeds is None else training_seeds
-        reports = [verify(c, started, seeds=seeds, training_seeds=count, tell=tell) for c in _chapters(chapters)]
+        reports = [one(chapter, started, tell) for chapter in _chapters(chapters)]
     except SandboxError as error:
         raise InputError(str(error)) from None
     finally:
