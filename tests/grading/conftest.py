@@ -9,7 +9,6 @@ from dlgrade.course import registry
 from dlgrade.grading.grader import Grader
 from dlgrade.grading.results import ChapterResult
 from dlgrade.grading.seeds import PRACTICE_SEED, public_seed
-from dlgrade.grading.submissions import plain_python
 from dlgrade.sandbox.launch import Launcher
 from dlgrade.sandbox.session import Source
 
@@ -18,7 +17,7 @@ from dlgrade.sandbox.session import Source
 def grade_cells(nursery: Launcher) -> Callable[..., ChapterResult]:
     def graded(chapter_id: str, *cells: str) -> ChapterResult:
         chapter = registry.chapter(chapter_id)
-        source = Source(tuple(map(plain_python, cells)), "notebook.ipynb", chapter.stem)
+        source = Source(cells, "notebook.ipynb", chapter.stem)
         return Grader(chapter, public_seed(PRACTICE_SEED), nursery).grade(source)
 
     return graded

@@ -15,7 +15,6 @@ from dlgrade.course import registry
 from dlgrade.course.compare import Failure, Wrong, describe
 from dlgrade.course.spec import Chapter, Check, Exercise, Mistake
 from dlgrade.grading.diagnose import CHECK_FAILURES, Catalogue
-from dlgrade.grading.essential import essential
 from dlgrade.grading.results import ChapterResult, CheckResult, ExerciseResult, Status, exercise_result
 from dlgrade.grading.seeds import Seed
 from dlgrade.grading.student import SandboxStudent, Student, StudentFailure, builtin_error, described, signatures_of
@@ -24,6 +23,7 @@ from dlgrade.sandbox.session import Session, Source
 
 # After this many calls of one function ran out of time, its remaining checks are not tried.
 MAX_TIMEOUTS = 2
+MAX_MESSAGE = 4000
 
 Progress = Callable[[Exercise, Check], None]
 
@@ -91,7 +91,7 @@ class Grader:
         exercises = [e for e in self.chapter.exercises if only is None or e.name in only]
         sha256 = sha256 or hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest()
         if source.filename.endswith(".ipynb"):  # its plots and experiments are no answer
-            source = msgspec.structs.replace(source, cells=essential(source.cells, asked_for(exercises)))
+            source = msgspec.structs.replace(source, wanted=tuple(sorted(asked_for(exercises))))
         with Session(self.launcher, source) as session:
             session.start()
             stdout = session.take_stdout()
@@ -136,7 +136,7 @@ class _Run:
                 self.progress(exercise, check)
             results.append(self.check(exercise, check, {r.name for r in results if r.status == "passed"}))
         stdout = self.session.take_stdout()
-        return exercise_result(exercise.name, tuple(results), stdout if self.grader.reveal else "")
+        return exercise_result(exercise.name, _beside(exercise, results), stdout if self.grader.reveal else "")
 
     def check(self, exercise: Exercise, check: Check, passed: set[str]) -> CheckResult:
         unmet = [name for name in check.needs if name not in passed]
@@ -146,6 +146,7 @@ class _Run:
         if spent:
             return _result(check, "timeout", f"Not tried: {spent[0]} ran out of time before.")
         drawn = self.grader.prepare(exercise, check)
+        self.session.begin_check()
         student = SandboxStudent(self.session, self.grader.signatures)
         student.cpu_s = check.cpu_s
         try:
@@ -219,6 +220,15 @@ def unreadable(student: Student) -> Wrong:
     return wrong
 
 
+def _beside(exercise: Exercise, results: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
+    """The results without the points of checks that say nothing alone, where no other is passed."""
+    pairs = list(zip(exercise.checks, results, strict=True))
+    if any(check.alone and result.status == "passed" for check, result in pairs):
+        return tuple(results)
+    alone = "Not counted until another check of this exercise passes."
+    return tuple(_result(check, "skipped", alone) if r.status == "passed" else r for check, r in pairs)
+
+
 def _result(check: Check, status: Status, message: str = "", mistake: Mistake | None = None) -> CheckResult:
     return CheckResult(
         name=check.name,
@@ -226,7 +236,7 @@ def _result(check: Check, status: Status, message: str = "", mistake: Mistake | 
         score=check.points if status == "passed" else 0,
         max_score=check.points,
         status=status,
-        message=message,
+        message=message[:MAX_MESSAGE],
         mistake=mistake.name if mistake else "",
         advice=mistake.advice if mistake else "",
     )
@@ -236,11 +246,17 @@ def file_problem(session: Session, *, reveal: bool) -> str:
     """Why a file did not run to its end, or an empty string."""
     if session.dead is not None:
         detail = session.dead.detail
+        if str(detail.get("clock")).startswith("total"):
+            return f"The file was given up after {detail['limit_s']:g} seconds in all: what was left was not tried."
         if session.dead.status == "timeout":
             return f"The file does not finish: it was stopped after {detail.get('limit_s', 0):g} seconds. Is "
             "there a loop at its top level?"
         if detail.get("restarts"):
             return "The file's process ended too often."
+        if detail.get("full"):
+            return "The file was stopped while it was being read: it wrote too many files, or too large ones."
+        if detail.get("forged"):
+            return "The file's process sent something that is no answer, so nothing of it could be graded."
         return "The file ended its process while it was being read, so nothing of it could be graded."
     failed = session.loaded.get("failed")
     if type(failed) is not dict:

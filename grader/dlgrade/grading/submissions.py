@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
 
-from dlgrade.grading.essential import parsed
 from dlgrade.sandbox.session import Source
 
 MAX_FILE_BYTES = 8 << 20
 MAX_NOTEBOOK_BYTES = 64 << 20
-
-# `%magic`, `!command` and `name = !command`; `?name` and `name?`
-_COMMAND = re.compile(r"(\s*)([\w, ]+=\s*)?(%%?[A-Za-z]|!)")
-_HELP = re.compile(r"(\s*)(\?{1,2}\s*[\w.]+|[\w.]+\?{1,2})\s*$")
 
 
 class SubmissionError(ValueError):
@@ -72,7 +66,7 @@ def _bytes(path: Path, limit: int) -> bytes:
 
 
 def notebook_cells(text: str, name: str) -> tuple[str, ...]:
-    """The code cells of a notebook, magics and shell lines commented out; raises `SubmissionError` if it is none."""
+    """The code cells of a notebook; raises `SubmissionError` if it is none."""
     try:
         notebook = json.loads(text)
     except (ValueError, RecursionError):
@@ -86,12 +80,12 @@ def notebook_cells(text: str, name: str) -> tuple[str, ...]:
 
 
 def code_cells(notebook: dict[str, Any]) -> tuple[str, ...] | None:
-    """The student's code cells as plain Python, without a classroom's test cells; None if it has no list of cells."""
+    """The student's code cells, without a classroom's test cells; None if it has no list of cells."""
     cells = notebook.get("cells")
     if not isinstance(cells, list):
         return None
     code = [c for c in cells if isinstance(c, dict) and c.get("cell_type") == "code" and not _is_test(c)]
-    return tuple(plain_python(_source(cell)) for cell in code)
+    return tuple(_source(cell) for cell in code)
 
 
 def _is_test(cell: dict[str, Any]) -> bool:
@@ -106,21 +100,3 @@ def _source(cell: dict[str, Any]) -> str:
     if isinstance(source, list):
         source = "".join(part for part in source if isinstance(part, str))
     return source if isinstance(source, str) else ""
-
-
-def plain_python(cell: str) -> str:
-    """A cell without IPython's own syntax: a `%%` cell is dropped, `%`, `!` and `?` lines become comments.
-
-    Line numbers stay as they were. A cell that is Python already is left alone: there, such a line is part of a string
-    or of a formula.
-    """
-    if parsed(cell) is not None:
-        return cell
-    if cell.lstrip().startswith("%%") and not re.match(r"\s*%%(time|timeit|capture|prun)\b", cell):
-        return ""
-    return "\n".join(_without_magic(line) for line in re.split(r"\r\n|\r|\n", cell))
-
-
-def _without_magic(line: str) -> str:
-    magic = _COMMAND.match(line) or _HELP.match(line)
-    return f"{magic[1]}pass  # {line.strip()}" if magic else line

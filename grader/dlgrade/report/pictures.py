@@ -9,7 +9,6 @@ import msgspec
 
 from dlgrade.course.compare import Failure
 from dlgrade.course.spec import Chapter
-from dlgrade.grading.essential import essential
 from dlgrade.grading.grader import asked_for, solution
 from dlgrade.grading.student import SandboxStudent
 from dlgrade.sandbox.launch import Launcher
@@ -26,7 +25,7 @@ class NoPicture(ValueError):
 def picture(chapter: Chapter, source: Source, launcher: Launcher, *, format_name: str, dpi: int = 150) -> bytes:
     """The chapter's picture from a student's code, as an image file's bytes. Raises `NoPicture`."""
     if source.filename.endswith(".ipynb"):
-        source = msgspec.structs.replace(source, cells=essential(source.cells, asked_for(chapter.exercises)))
+        source = msgspec.structs.replace(source, wanted=tuple(sorted(asked_for(chapter.exercises))))
     with Session(launcher, source) as session:
         student = SandboxStudent(session, solution(chapter.id).signatures)
         student.cpu_s = CPU_S

@@ -15,8 +15,18 @@ from typing import Any, Literal
 
 import msgspec
 
-from dlgrade.sandbox.launch import Ended, Launcher
-from dlgrade.sandbox.protocol import HEAD, Callback, Handle, ProtocolError, decode, encode, frame, frame_length
+from dlgrade.sandbox.launch import TOTAL_CPU_S, Ended, Launcher
+from dlgrade.sandbox.protocol import (
+    HEAD,
+    Callback,
+    Handle,
+    NotPlain,
+    ProtocolError,
+    encode,
+    frame,
+    frame_length,
+    weighed,
+)
 
 LOAD_CPU_S = 10.0
 POLL_MS = 20
@@ -24,6 +34,20 @@ MAX_STDOUT = 64 * 1024
 MAX_CALLBACKS = 20_000
 MAX_CALLBACK_BYTES = 1 << 20
 MAX_RESTARTS = 24
+# Answers to callbacks that a process has asked for and not read: one that waits for each has none.
+MAX_UNREAD_BYTES = 8 << 20
+# What a check keeps of the answers and of what was passed to its callbacks.
+MAX_KEPT_BYTES = 256 << 20
+# A submission waits this long in all, and this many times what it computes: others may be at work beside it, but a
+# function that sleeps just less than each call may take does not hold up a class.
+MAX_IDLE_S = 120.0
+IDLE_PER_CPU = 4.0
+# Of what a process says about itself: words, steps of a traceback, names, arguments, warnings.
+MAX_WORDS = 2000
+MAX_STEPS = 8
+MAX_NAMES = 500
+MAX_NAME = 200
+MAX_NOTES = 64
 # Handles of the n-th process of a session begin at n times this, so that one of an earlier process is known.
 HANDLES = 1_000_000
 CPU_CLOCK_SCHED = 2
@@ -32,11 +56,15 @@ Status = Literal["ok", "error", "missing", "refused", "timeout", "crashed", "los
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A student's code: its cells (a plain file is one), and the names under which it runs and is spoken of."""
+    """A student's code: its cells (a plain file is one), and the names under which it runs and is spoken of.
+
+    With `wanted` only that of a notebook is run which these functions need.
+    """
 
     cells: tuple[str, ...]
     filename: str
     module: str
+    wanted: tuple[str, ...] | None = None
 
     @property
     def text(self) -> str:
@@ -91,24 +119,53 @@ class _Dead(Exception):
         self.status, self.detail = status, detail
 
 
+class _Purse:
+    """The time that a submission has in all, whatever process of it is at work."""
+
+    def __init__(self) -> None:
+        self.cpu_s = self.wall_s = 0.0
+
+    def spend(self, cpu_s: float, wall_s: float) -> None:
+        self.cpu_s += cpu_s
+        self.wall_s += wall_s
+
+    def check(self, cpu_s: float, wall_s: float) -> None:
+        """Raises `_Dead`, for good, if with what the call that is due has taken nothing is left."""
+        cpu_s, wall_s = self.cpu_s + cpu_s, self.wall_s + wall_s
+        if cpu_s > TOTAL_CPU_S:
+            raise _Dead("timeout", clock="total cpu", limit_s=float(TOTAL_CPU_S))
+        if wall_s - cpu_s > MAX_IDLE_S + IDLE_PER_CPU * cpu_s:
+            raise _Dead("timeout", clock="total wall", limit_s=round(wall_s))
+
+
 class _Clock:
     """The limits of the call that is due."""
 
-    def __init__(self, pid: int, cpu_s: float) -> None:
-        self.pid, self.cpu_s = pid, cpu_s
-        self.restart()
+    def __init__(self, pid: int, cpu_s: float, purse: _Purse) -> None:
+        self.pid, self.cpu_s, self.purse = pid, cpu_s, purse
+        self.begin()
 
-    def restart(self) -> None:
-        self.wall_end = time.monotonic() + wall_limit(self.cpu_s)
+    def begin(self) -> None:
+        self.wall_start = time.monotonic()
         self.cpu_start = _cpu_seconds(self.pid)
 
+    def taken(self) -> tuple[float, float]:
+        """CPU and wall seconds since the call became due; where the CPU cannot be told, the wall's for both."""
+        wall = time.monotonic() - self.wall_start
+        now = None if self.cpu_start is None else _cpu_seconds(self.pid)
+        return (wall if now is None or self.cpu_start is None else now - self.cpu_start), wall
+
+    def next_call(self) -> None:
+        self.purse.spend(*self.taken())
+        self.begin()
+
     def check(self) -> None:
-        if time.monotonic() > self.wall_end:
+        cpu, wall = self.taken()
+        if wall > wall_limit(self.cpu_s):
             raise _Dead("timeout", clock="wall", limit_s=wall_limit(self.cpu_s))
-        if self.cpu_start is not None:
-            now = _cpu_seconds(self.pid)
-            if now is not None and now - self.cpu_start > self.cpu_s:
-                raise _Dead("timeout", clock="cpu", limit_s=self.cpu_s)
+        if self.cpu_start is not None and cpu > self.cpu_s:
+            raise _Dead("timeout", clock="cpu", limit_s=self.cpu_s)
+        self.purse.check(cpu, wall)
 
 
 class Session:
@@ -122,6 +179,9 @@ class Session:
         self.generation = self.restarts = self.next_id = 0
         self.loaded: dict[str, Any] = {}
         self.dead: Reply | None = None
+        self.purse = _Purse()
+        self.clock: _Clock | None = None
+        self.keeps = 0
 
     def __enter__(self) -> Session:
         return self
@@ -136,7 +196,8 @@ class Session:
         self.channel.setblocking(False)
         self.generation += 1
         id, first_handle = self._new_id(), self.generation * HANDLES
-        message = ("load", id, self.source.cells, self.source.filename, self.source.module, first_handle)
+        source = self.source
+        message = ("load", id, source.cells, source.wanted, source.filename, source.module, first_handle)
         received: list[tuple[Any, ...]] = []
         try:
             self._exchange([frame(encode(message))], [id], LOAD_CPU_S, {}, received)
@@ -144,7 +205,7 @@ class Session:
             self.dead = self._bury(death)
             return
         _, content, *_ = received[0]
-        self.loaded = content if type(content) is dict else {}
+        self.loaded = _loaded(content) if type(content) is dict else {}
 
     def run(self, calls: Sequence[Call], *, cpu_s: float) -> list[Reply]:
         """A reply for every call, in order; `cpu_s` limits each call."""
@@ -165,6 +226,15 @@ class Session:
         """What the code printed since this was last asked."""
         text, self.stdout, self.stdout_left = "".join(self.stdout), [], MAX_STDOUT
         return text
+
+    def begin_check(self) -> None:
+        """What was answered before is no longer kept."""
+        self.keeps = 0
+
+    def _keep(self, size: int) -> None:
+        self.keeps += size
+        if self.keeps > MAX_KEPT_BYTES:
+            raise _Dead("crashed", flood=True)
 
     def _new_id(self) -> int:
         """Never used twice, so that a late or forged reply is told from the one that is due."""
@@ -192,13 +262,17 @@ class Session:
             self._exchange(frames, ids, cpu_s, callbacks, received)
         except _Dead as death:
             end = [self._bury(death)]
-        replies = []
-        for content in received:
-            try:
-                replies.append(read_reply(*content))
-            except ProtocolError:
-                replies.append(Reply("crashed", detail={"forged": True}))
-        return [Reply("lost")] * lost + replies + end
+        return [Reply("lost")] * lost + [self._read(*content) for content in received] + end
+
+    def _read(self, status: str, content: Any, changed: list[Any], warned: list[Any]) -> Reply:
+        try:
+            reply, size = _weighed_reply(status, content, changed, warned)
+            self._keep(size)
+            return reply
+        except ProtocolError:
+            return Reply("crashed", detail={"forged": True})
+        except _Dead as death:
+            return Reply(death.status, detail=death.detail)
 
     def _prepare(self, value: Any, callbacks: dict[int, Callback]) -> bool:
         """Number the callbacks in a call's arguments; False if it needs a kept value that ended with its process."""
@@ -230,34 +304,41 @@ class Session:
         """Send frames and append the content of one reply for each id to `received`, in order, keeping the clock."""
         assert self.channel is not None
         outgoing, incoming = bytearray(b"".join(frames)), bytearray()
-        clock = _Clock(self.launcher.pid, cpu_s)
+        clock = self.clock = _Clock(self.launcher.pid, cpu_s, self.purse)
         calls_back = 0
+        calls_left = len(outgoing)
         while len(received) < len(ids):
-            self._move(outgoing, incoming)
-            for message in self._messages(incoming):
+            calls_left = max(calls_left - self._move(outgoing, incoming), 0)
+            for message, size in self._messages(incoming):
                 match message:
                     case ("stdout", str(text)):
                         self._heard(text)
                     case ("callback", int(id), tuple(args), dict(kwargs)) if calls_back < MAX_CALLBACKS:
                         calls_back += 1
-                        outgoing += frame(encode(answer_callback(callbacks.get(id), args, kwargs)))
+                        self._keep(size)
+                        outgoing += frame(encoded_answer(callbacks.get(id), args, kwargs))
+                        if len(outgoing) - calls_left > MAX_UNREAD_BYTES:
+                            raise _Dead("crashed", flood=True)
                     case ("reply", int(id), str(status), content, list(changed), list(warned)) if [id] == ids[
                         len(received) : len(received) + 1
                     ]:
+                        self._keep(size)
                         received.append((status, content, changed, warned))
-                        clock.restart()
+                        clock.next_call()
                         calls_back = 0
                     case _:
                         raise _Dead("crashed", forged=True)
             clock.check()
 
-    def _move(self, outgoing: bytearray, incoming: bytearray) -> None:
-        """Wait a moment for the channel and move bytes both ways."""
+    def _move(self, outgoing: bytearray, incoming: bytearray) -> int:
+        """Wait a moment for the channel and move bytes both ways; returns how many went out."""
         assert self.channel is not None
+        sent = 0
         events = _wait(self.channel, bool(outgoing))
         try:
             if "write" in events:
-                del outgoing[: self.channel.send(memoryview(bytes(outgoing[: 1 << 20])))]
+                sent = self.channel.send(memoryview(bytes(outgoing[: 1 << 20])))
+                del outgoing[:sent]
             if "read" in events:
                 data = self.channel.recv(1 << 16)
                 if not data:
@@ -267,16 +348,17 @@ class Session:
             pass
         except OSError as error:
             raise _Dead("crashed") from error
+        return sent
 
-    def _messages(self, incoming: bytearray) -> list[Any]:
-        """The whole messages at the start of `incoming`, taken off it."""
+    def _messages(self, incoming: bytearray) -> list[tuple[Any, int]]:
+        """The whole messages at the start of `incoming`, taken off it, and the memory each takes up."""
         messages = []
         try:
             while len(incoming) >= HEAD:
                 end = HEAD + frame_length(bytes(incoming[:HEAD]))
                 if len(incoming) < end:
                     break
-                messages.append(decode(bytes(incoming[HEAD:end])))
+                messages.append(weighed(bytes(incoming[HEAD:end])))
                 del incoming[:end]
         except ProtocolError as error:
             raise _Dead("crashed", forged=True) from error
@@ -295,21 +377,67 @@ class Session:
         return self.launcher.reap()
 
     def _bury(self, death: _Dead) -> Reply:
+        if self.clock is not None:
+            self.purse.spend(*self.clock.taken())
         ended = self._end()
-        return Reply(death.status, detail={"signal": ended.signal, "code": ended.code, **death.detail})
+        reply = Reply(
+            death.status,
+            detail={"signal": ended.signal, "code": ended.code, "full": ended.full, **death.detail},
+        )
+        if str(death.detail.get("clock", "")).startswith("total"):
+            self.dead = reply
+        return reply
 
 
 def read_reply(status: str, content: Any, changed: list[Any], warned: list[Any]) -> Reply:
     """A reply as it was received, believed only as far as its types go; raises `ProtocolError` for no valid answer."""
+    return _weighed_reply(status, content, changed, warned)[0]
+
+
+def _weighed_reply(status: str, content: Any, changed: list[Any], warned: list[Any]) -> tuple[Reply, int]:
     match status, content:
         case "ok", bytes():
-            value = decode(content)
-            return Reply(
-                "ok", value, tuple(n for n in changed if type(n) is int), tuple(w for w in warned if type(w) is str)
-            )
+            value, size = weighed(content)
+            numbers = tuple(n for n in changed[:MAX_NOTES] if type(n) is int and 0 <= n < MAX_NOTES)
+            words = tuple(w[:MAX_NAME] for w in warned[:MAX_NOTES] if type(w) is str)
+            return Reply("ok", value, numbers, words), size
         case ("error" | "missing" | "refused") as known, dict():
-            return Reply(known, detail=content)
+            return Reply(known, detail=_claims(content)), 0
     raise ProtocolError("a reply of no known kind")
+
+
+def _claims(content: dict[Any, Any]) -> dict[str, Any]:
+    """What a process says of a call that gave no answer: known keys, each of its type and cut to what is shown."""
+    said: dict[str, Any] = {}
+    for key in ("type", "message", "signature", "where", "what", "absent"):
+        text = content.get(key)
+        if type(text) is str:
+            said[key] = text[:MAX_WORDS]
+    if type(content.get("builtin")) is bool:
+        said["builtin"] = content["builtin"]
+    steps = content.get("trace")
+    if type(steps) is list:
+        said["trace"] = [
+            (step[0], step[1][:MAX_NAME])
+            for step in steps[-MAX_STEPS:]
+            if type(step) is tuple and len(step) == 2 and type(step[0]) is int and type(step[1]) is str
+        ]
+    return said
+
+
+def _loaded(content: dict[Any, Any]) -> dict[str, Any]:
+    """What a process says of the file it ran: what stopped it, the functions it defines, whether `np` is NumPy."""
+    said: dict[str, Any] = {}
+    if type(content.get("failed")) is dict:
+        said["failed"] = _claims(content["failed"])
+    names = content.get("names")
+    said["names"] = [
+        name
+        for name in (names[:MAX_NAMES] if type(names) is list else [])
+        if type(name) is str and len(name) <= MAX_NAME
+    ]
+    said["np_is_numpy"] = content.get("np_is_numpy") is not False
+    return said
 
 
 def _wait(channel: socket.socket, writing: bool) -> set[str]:
@@ -323,6 +451,15 @@ def _wait(channel: socket.socket, writing: bool) -> set[str]:
         return {name for name, bits in wanted if flags[0][1] & bits}
     readable, writable, _ = select.select([channel], [channel] if writing else [], [], POLL_MS / 1000)
     return {name for name, ready in (("read", readable), ("write", writable)) if ready}
+
+
+def encoded_answer(callback: Callback | None, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> bytes:
+    """The message that answers a callback. What comes of odd arguments may be nothing that can travel."""
+    try:
+        return encode(answer_callback(callback, args, kwargs))
+    except NotPlain as error:
+        name = callback.name if callback else "f"
+        return encode(("answer", None, f"{name} gives nothing there that can be passed on: {error.what}"[:500]))
 
 
 def answer_callback(callback: Callback | None, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> tuple[str, Any, str]:

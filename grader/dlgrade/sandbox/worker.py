@@ -3,11 +3,11 @@
 It knows no expected value, no seed and no check. Everything here can be subverted by the code it runs, so nothing that
 it sends is believed: the grader treats each reply as a claim about an answer, and decides alone.
 
-Messages are tuples. In: ("load", id, cells, filename, module, first handle), ("call", id, function, arguments, keep,
-on), and ("answer", value, error) to a callback. Out: ("reply", id, status, content, changed, warned), one a message;
-("callback", id, args, kwargs) while a call runs; ("stdout", text) as the student's code prints. Arguments and the
-content of a good reply are values encoded on their own, as bytes. Only the standard library, NumPy and the wire
-format are imported.
+Messages are tuples. In: ("load", id, cells, wanted, filename, module, first handle), ("call", id, function, arguments,
+keep, on), and ("answer", value, error) to a callback. Out: ("reply", id, status, content, changed, warned), one a
+message; ("callback", id, args, kwargs) while a call runs; ("stdout", text) as the student's code prints. Arguments and
+the content of a good reply are values encoded on their own, as bytes. Only the standard library, NumPy, the wire format
+and the reading of notebooks are imported.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from dlgrade.sandbox.notebook import essential, numbered
 from dlgrade.sandbox.protocol import HEAD, Handle, NotPlain, decode, encode, frame, frame_length
 
 MAX_TEXT = 64 * 1024
@@ -223,7 +224,14 @@ class Worker:
         function.__name__ = function.__qualname__ = name
         return function
 
-    def load(self, cells: tuple[str, ...], filename: str, module_name: str, first_handle: int) -> Outcome:
+    def load(
+        self,
+        cells: tuple[str, ...],
+        wanted: tuple[str, ...] | None,
+        filename: str,
+        module_name: str,
+        first_handle: int,
+    ) -> Outcome:
         """Run the source as a module. A notebook's cells run one by one, and a failing cell does not stop the next."""
         self.filename, self.next_handle = filename, first_handle
         module = types.ModuleType(module_name)
@@ -232,13 +240,12 @@ class Worker:
         self.namespace = module.__dict__
         linecache.cache[self.filename] = (0, None, "\n".join(cells).splitlines(True), self.filename)
         failed: dict[str, Any] | None = None
-        above = 0  # a cell's lines are counted from the top of the text that they are quoted from
-        for cell in cells:
+        for above, cell in numbered(cells) if wanted is None else essential(cells, wanted):
             try:
+                # lines are counted from the top of the text that they are quoted from
                 exec(compile("\n" * above + cell, self.filename, "exec", dont_inherit=True), self.namespace)
             except BaseException as error:
                 failed = failed or _error_detail(error, self.filename)
-            above += cell.count("\n") + 1
         names = [n for n, v in list(self.namespace.items())[:2000] if callable(v) and type(n) is str and n[:2] != "__"]
         np_is_numpy = self.namespace.get("np", np) is np
         return "ok", {"failed": failed, "names": names, "np_is_numpy": np_is_numpy}, [], []

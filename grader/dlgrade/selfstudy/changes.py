@@ -15,8 +15,8 @@ from pathlib import Path
 from dlgrade import __version__
 from dlgrade.course import registry
 from dlgrade.course.spec import Chapter
-from dlgrade.grading.essential import OPAQUE, essential
 from dlgrade.grading.grader import asked_for
+from dlgrade.sandbox.notebook import OPAQUE, essential
 from dlgrade.sandbox.session import Source
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -61,7 +61,7 @@ def fingerprints(chapter: Chapter, source: Source) -> dict[str, str]:
     """The fingerprint of each exercise's code, by the exercise's name; raises SyntaxError if there is no reading it."""
     text = source.text
     if source.filename.endswith(".ipynb"):
-        text = "\n".join(essential(source.cells, asked_for(chapter.exercises)))
+        text = "\n".join(text for _, text in essential(source.cells, asked_for(chapter.exercises)))
     file, salt = File(text), _checks_version(chapter.stem)
     return {e.name: file.fingerprint(asked_for([e]), salt) for e in chapter.exercises}
 

@@ -21,7 +21,8 @@ from dlgrade.course import registry
 from dlgrade.course.spec import Chapter
 from dlgrade.grading.grader import asked_for
 from dlgrade.grading.results import ChapterResult
-from dlgrade.grading.submissions import plain_python, read
+from dlgrade.grading.submissions import read
+from dlgrade.sandbox.notebook import plain_python
 from dlgrade.selfstudy import progress
 from dlgrade.selfstudy.recording import keep
 from dlgrade.selfstudy.workspace import answer, find_root

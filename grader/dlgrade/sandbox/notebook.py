@@ -1,9 +1,10 @@
-"""What of a notebook is graded: the definitions that the exercises' functions need.
+"""What of a notebook is run: the definitions that the wanted functions need, without IPython's own syntax.
 
 A notebook also holds plots, experiments, an hour of training and cells that no longer work. None of that is an answer,
 so none of it is run: the statements that bind a wanted name are kept, then those that bind, or change, what these use,
 and so on. Kept as well are a statement whose effect cannot be told from its text, and the bare functions, which cost
-nothing and may be a wanted one under a misspelt name. The text is only parsed here, never run.
+nothing and may be a wanted one under a misspelt name. The text is only parsed here, never run; but parsing hostile
+text can take any time and memory, so it is done in the student's process, within its limits.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import re
 import symtable
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
-import msgspec
-
-# Parsing costs time and memory in the grader's own process; a notebook with more code than this runs as it stands.
+# Parsing costs time and memory; a notebook with more code than this runs as it stands.
 MAX_CHARS = 1 << 20
+
+# `%magic`, `!command` and `name = !command`; `?name` and `name?`
+_COMMAND = re.compile(r"(\s*)([\w, ]+=\s*)?(%%?[A-Za-z]|!)")
+_HELP = re.compile(r"(\s*)(\?{1,2}\s*[\w.]+|[\w.]+\?{1,2})\s*$")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 # With these a statement can bind any name.
 OPAQUE = frozenset({"exec", "globals", "locals", "setattr", "vars"})
@@ -25,8 +30,9 @@ OPAQUE = frozenset({"exec", "globals", "locals", "setattr", "vars"})
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
-class Piece(msgspec.Struct):
-    """One statement, or several that share a line.
+@dataclass(slots=True)
+class Piece:
+    """One statement, or several that share a line, below `above` other lines of all cells.
 
     `binds` are the names it gives a value, `uses` those it reads, now or when a function it defines is called. `stores`
     are names whose items or attributes it sets, `handles` names that it passes on or calls a method of: whatever has
@@ -35,11 +41,12 @@ class Piece(msgspec.Struct):
     """
 
     text: str
-    binds: set[str] = msgspec.field(default_factory=set)
-    uses: set[str] = msgspec.field(default_factory=set)
-    stores: set[str] = msgspec.field(default_factory=set)
-    handles: set[str] = msgspec.field(default_factory=set)
-    data: set[str] = msgspec.field(default_factory=set)
+    above: int
+    binds: set[str] = field(default_factory=set)
+    uses: set[str] = field(default_factory=set)
+    stores: set[str] = field(default_factory=set)
+    handles: set[str] = field(default_factory=set)
+    data: set[str] = field(default_factory=set)
     opaque: bool = False
     bare: bool = False
 
@@ -54,15 +61,15 @@ def parsed(text: str) -> ast.Module | None:
             return None
 
 
-def essential(cells: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
-    """The statements of `cells`, in order, that the functions named in `wanted` need; each is a cell of its own.
+def essential(cells: Iterable[str], wanted: Iterable[str]) -> list[tuple[int, str]]:
+    """The statements of `cells`, in order, that the functions named in `wanted` need, each below how many lines.
 
     A cell that cannot be parsed is kept whole if it mentions a wanted name, so that what is wrong with it is reported.
     """
-    cells, needed = list(cells), set(wanted)
-    if sum(map(len, cells)) > MAX_CHARS:
-        return tuple(cells)
-    pieces = [piece for cell in cells for piece in _pieces(cell, needed)]
+    placed, needed = list(numbered(cells)), set(wanted)
+    if sum(len(cell) for _, cell in placed) > MAX_CHARS:
+        return placed
+    pieces = [piece for above, cell in placed for piece in _pieces(plain_python(cell), above, needed)]
     _follow_globals(pieces)
     data = set().union(*(piece.data for piece in pieces)) - needed
     kept: set[int] = set()
@@ -74,24 +81,50 @@ def essential(cells: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
             if number not in kept and (piece.opaque or changes):
                 kept.add(number)
                 needed |= piece.uses
-    return tuple(piece.text for number, piece in enumerate(pieces) if piece.bare or number in kept)
+    return [(piece.above, piece.text) for number, piece in enumerate(pieces) if piece.bare or number in kept]
 
 
-def _pieces(cell: str, wanted: set[str]) -> Iterator[Piece]:
+def numbered(cells: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Each cell below how many lines it stands when all are joined to one text."""
+    above = 0
+    for cell in cells:
+        yield above, cell
+        above += len(_LINE_END.split(cell))
+
+
+def plain_python(cell: str) -> str:
+    """A cell without IPython's own syntax: a `%%` cell is dropped, `%`, `!` and `?` lines become comments.
+
+    Line numbers stay as they were. A cell that is Python already is left alone: there, such a line is part of a string
+    or of a formula.
+    """
+    if parsed(cell) is not None:
+        return cell
+    if cell.lstrip().startswith("%%") and not re.match(r"\s*%%(time|timeit|capture|prun)\b", cell):
+        return ""
+    return "\n".join(_without_magic(line) for line in _LINE_END.split(cell))
+
+
+def _without_magic(line: str) -> str:
+    magic = _COMMAND.match(line) or _HELP.match(line)
+    return f"{magic[1]}pass  # {line.strip()}" if magic else line
+
+
+def _pieces(cell: str, above: int, wanted: set[str]) -> Iterator[Piece]:
     tree = parsed(cell)
     if tree is None:
         if any(re.search(rf"\b{re.escape(name)}\b", cell) for name in wanted):
-            yield Piece(cell, opaque=True)
+            yield Piece(cell, above, opaque=True)
         return
-    lines = re.split(r"\r\n|\r|\n", cell)
+    lines = _LINE_END.split(cell)
     group: list[ast.stmt] = []
     for statement in tree.body:
         if group and _first_line(statement) > (group[-1].end_lineno or 0):
-            yield _piece(lines, group)
+            yield _piece(lines, group, above)
             group = []
         group.append(statement)
     if group:
-        yield _piece(lines, group)
+        yield _piece(lines, group, above)
 
 
 def _first_line(statement: ast.stmt) -> int:
@@ -99,8 +132,9 @@ def _first_line(statement: ast.stmt) -> int:
     return min([statement.lineno, *(decorator.lineno for decorator in decorators)])
 
 
-def _piece(lines: list[str], statements: list[ast.stmt]) -> Piece:
-    piece = Piece("\n".join(lines[_first_line(statements[0]) - 1 : statements[-1].end_lineno]))
+def _piece(lines: list[str], statements: list[ast.stmt], above: int) -> Piece:
+    first = _first_line(statements[0]) - 1
+    piece = Piece("\n".join(lines[first : statements[-1].end_lineno]), above + first)
     try:
         table = symtable.symtable(piece.text, "cell", "exec")
         _names(piece, table)
