@@ -76,21 +76,21 @@ class Mutant(msgspec.Struct, frozen=True):
 
 def mutants(text: str) -> Iterator[Mutant]:
     """Every mutant of a solution, in the order of its lines, each once."""
-    tree = ast.parse(text)
+    body = ast.parse(text).body
     blocks = _blocks(text)
-    seen = {ast.unparse(tree)}
-    for function, statement, node in _nodes(tree, "", None):
-        if not any(first < node.lineno < last for first, last in blocks):
-            continue
-        for field, index, value in _places(node):
-            for changed in _changes(value, field, node):
-                before = _first_line(statement)
-                _put(node, field, index, changed)
-                after, source = _first_line(statement), ast.unparse(tree)
-                _put(node, field, index, value)
-                if source not in seen:
-                    seen.add(source)
-                    yield Mutant(function, before, after, source)
+    parts = [ast.unparse(statement) for statement in body]
+    seen = set(parts)
+    for number, top in enumerate(body):
+        for place in _places(top, "", top, top.lineno):
+            if not any(first < place.line < last for first, last in blocks):
+                continue
+            for changed in _changes(place.value, place.field, place.parent):
+                before = _first_line(place.statement)
+                after, part = place.changed(changed, top)
+                if part not in seen:
+                    seen.add(part)
+                    source = "\n\n".join([*parts[:number], part, *parts[number + 1 :]])
+                    yield Mutant(place.function, before, after, source)
 
 
 def _blocks(text: str) -> list[tuple[int, int]]:
@@ -100,38 +100,49 @@ def _blocks(text: str) -> list[tuple[int, int]]:
     return list(zip(begins, ends, strict=True))
 
 
-def _nodes(node: ast.AST, function: str, statement: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Every node with a place in the text, with the function and the statement it belongs to."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Raise):
-            continue
-        if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
-            inner = f"{function}.{child.name}" if function else child.name
-            yield from _nodes(child, inner, None)
-            continue
-        owner = child if isinstance(child, ast.stmt) else statement
-        if hasattr(child, "lineno") and owner is not None:
-            yield function, owner, child
-        yield from _nodes(child, function, owner)
+class _Place(msgspec.Struct, frozen=True):
+    """A part of the syntax tree: the function, statement and line it is in, and its parent's field that holds it."""
+
+    function: str
+    statement: Any
+    line: int
+    parent: Any
+    field: str
+    index: int | None
+    value: Any
+
+    def changed(self, other: Any, top: ast.stmt) -> tuple[str, str]:
+        """The statement, and the whole top-level one, as text with something else in this place."""
+        self._put(other)
+        try:
+            shown = other if self.value is self.statement else self.statement
+            return _first_line(shown), ast.unparse(top)
+        finally:
+            self._put(self.value)
+
+    def _put(self, value: Any) -> None:
+        if self.index is None:
+            setattr(self.parent, self.field, value)
+        else:
+            getattr(self.parent, self.field)[self.index] = value
 
 
-def _places(node: Any) -> Iterator[tuple[str, int | None, Any]]:
-    """Where a node's children are: their field, their number in it if it is a list, and themselves."""
-    for field, value in ast.iter_fields(node):
-        if isinstance(value, list):
-            yield from ((field, i, item) for i, item in enumerate(value) if isinstance(item, ast.AST))
-        elif isinstance(value, ast.AST):
-            yield field, None, value
+def _places(node: Any, function: str, statement: Any, line: int) -> Iterator[_Place]:
+    """Every part below a node, but for what raises an error and for what is not in a function."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        function = f"{function}.{node.name}".lstrip(".")
+    for field, content in ast.iter_fields(node):
+        for index, value in enumerate(content) if isinstance(content, list) else [(None, content)]:
+            if not isinstance(value, ast.AST) or isinstance(value, ast.Raise):
+                continue
+            owner = value if isinstance(value, ast.stmt) else statement
+            at = getattr(value, "lineno", line)
+            if function:
+                yield _Place(function, owner, at, node, field, index, value)
+            yield from _places(value, function, owner, at)
 
 
-def _put(node: Any, field: str, index: int | None, value: Any) -> None:
-    if index is None:
-        setattr(node, field, value)
-    else:
-        getattr(node, field)[index] = value
-
-
-def _changes(node: Any, field: str, parent: Any) -> Iterator[ast.AST]:
+def _changes(node: Any, field: str, parent: Any) -> Iterator[Any]:
     """What may stand in a node's place."""
     match node:
         case ast.operator():
@@ -142,9 +153,9 @@ def _changes(node: Any, field: str, parent: Any) -> Iterator[ast.AST]:
             yield ast.Or()
         case ast.Or():
             yield ast.And()
-        case ast.Constant(value=bool(value)):
+        case ast.Constant(value=bool(value)) if getattr(parent, "arg", "") != "strict":
             yield ast.Constant(not value)
-        case ast.Constant(value=int(value)):
+        case ast.Constant(value=int(value)) if not isinstance(value, bool):
             yield ast.Constant(value + 1)
             yield ast.Constant(value - 1)
         case ast.Constant(value=float(value)):

@@ -35,7 +35,8 @@ class Equivalent(msgspec.Struct, frozen=True):
 
 
 class Strength(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a chapter's mutants. `stale` are names in the list of equivalents that no surviving mutant has."""
+    """What became of a chapter's mutants. `stale` are names in the list of equivalents that no surviving mutant
+    has, or no mutant at all if only some were tried."""
 
     chapter: str
     mutants: int
@@ -56,10 +57,13 @@ def equivalents(chapter_id: str) -> Counter[str]:
     return Counter(name for entry in listed.get(chapter_id, []) for name in entry.mutants)
 
 
-def strength(chapter: Chapter, launcher: Launcher, *, every: int = 1, tell: Callable[[str], None]) -> Strength:
-    """Grade every mutant of a chapter's solution, or `every` second, third ... of them."""
+def strength(
+    chapter: Chapter, launcher: Launcher, *, every: int = 1, first: int = 0, tell: Callable[[str], None]
+) -> Strength:
+    """Grade every mutant of a chapter's solution, or from the `first` on `every` second, third ... of them."""
     grader = Grader(chapter, public_seed(SEED), launcher)
-    made = list(mutants(registry.solution_file(chapter).read_text(encoding="utf-8")))[::every]
+    possible = list(mutants(registry.solution_file(chapter).read_text(encoding="utf-8")))
+    made = possible[first::every]
     survived: Counter[str] = Counter()
     for number, mutant in enumerate(made, 1):
         tell(f"{chapter.id}: mutant {number} of {len(made)}, {survived.total()} survive")
@@ -67,13 +71,14 @@ def strength(chapter: Chapter, launcher: Launcher, *, every: int = 1, tell: Call
             survived[mutant.name] += 1
     listed = equivalents(chapter.id)
     unlisted = survived - listed
+    known = survived if every == 1 else Counter(mutant.name for mutant in possible)
     return Strength(
         chapter=chapter.id,
         mutants=len(made),
         killed=len(made) - survived.total(),
         equivalent=(survived & listed).total(),
         survived=tuple(sorted(unlisted.elements())),
-        stale=tuple(sorted((listed - survived).elements())) if every == 1 else (),
+        stale=tuple(sorted((listed - known).elements())),
     )
 
 
