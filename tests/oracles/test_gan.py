@@ -127,27 +127,31 @@ def test_optimal_gaussian_logit_is_the_log_density_ratio(rng):
 
 
 @pytest.mark.parametrize("batch", [6, 1])
-def test_discriminator_gradients_leave_the_generator_out(rng, batch):
-    d, g = random_net(rng, (2, 5, 1)), random_net(rng, (3, 4, 2))
+@pytest.mark.parametrize(("d_widths", "activation"), [((2, 5, 1), "relu"), ((2, 5, 4, 1), "tanh")])
+def test_discriminator_gradients_leave_the_generator_out(rng, batch, d_widths, activation):
+    d, g = random_net(rng, d_widths), random_net(rng, (3, 4, 2))
     real, z = rng.normal(size=(batch, 2)), rng.normal(size=(batch + 1, 3))
     td, tg = leaves(d), leaves(g)
-    fake = torch_mlp(tg, torch.tensor(z)).detach()
-    expected = -F.logsigmoid(torch_mlp(td, torch.tensor(real))).mean() - F.logsigmoid(-torch_mlp(td, fake)).mean()
+    fake = torch_mlp(tg, torch.tensor(z), activation).detach()
+    expected = -F.logsigmoid(torch_mlp(td, torch.tensor(real), activation)).mean()
+    expected = expected - F.logsigmoid(-torch_mlp(td, fake, activation)).mean()
     expected.backward()
-    loss, grads = gan.discriminator_gradients(d, g, real, z)
+    loss, grads = gan.discriminator_gradients(d, g, real, z, activation)
     close(loss, expected.item())
     close_gradients(grads, td)
 
 
 @pytest.mark.parametrize("kind", ["non_saturating", "saturating"])
-def test_generator_gradients_pass_through_the_discriminator(rng, kind):
-    d, g = random_net(rng, (2, 5, 1)), random_net(rng, (3, 4, 2))
+@pytest.mark.parametrize(("d_widths", "activation"), [((2, 5, 1), "relu"), ((2, 5, 4, 1), "tanh")])
+def test_generator_gradients_pass_through_the_discriminator(rng, kind, d_widths, activation):
+    d, g = random_net(rng, d_widths), random_net(rng, (3, 4, 2))
     z = rng.normal(size=(6, 3))
     tg = leaves(g)
-    logits = torch_mlp({k: torch.tensor(v) for k, v in d.items()}, torch_mlp(tg, torch.tensor(z)))
+    fake = torch_mlp(tg, torch.tensor(z), activation)
+    logits = torch_mlp({k: torch.tensor(v) for k, v in d.items()}, fake, activation)
     expected = -F.logsigmoid(logits).mean() if kind == "non_saturating" else F.logsigmoid(-logits).mean()
     expected.backward()
-    loss, grads = gan.generator_gradients(d, g, z, kind)
+    loss, grads = gan.generator_gradients(d, g, z, kind, activation)
     close(loss, expected.item())
     close_gradients(grads, tg)
 

@@ -23,6 +23,10 @@ isolate(c)
 # release/, and keep it as long as the gradebook, for the same seed gives the same grades again.
 c.IsolatedGrading.seed_file = "{seed}"
 
+# The test cells of the projects train a network: `nbgrader validate` is to wait for them. Students who validate on a
+# server of their own need the same line in its settings.
+c.Execute.timeout = 600
+
 # "strict" refuses to grade where the system cannot wall student code in (Linux with Landlock and seccomp can).
 # c.IsolatedGrading.sandbox = "strict"
 
