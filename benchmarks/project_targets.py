@@ -26,7 +26,8 @@ from dlgrade.grading.student import LocalStudent
 
 
 class Target(NamedTuple):
-    """A training check; `result` turns its last comparison, the ratio of value to limit, into what is reported."""
+    """A training check; `result` turns its last comparison (or that at `comparison`), the ratio of value to limit, into
+    what is reported."""
 
     chapter: str
     exercise: str
@@ -35,6 +36,7 @@ class Target(NamedTuple):
     target: str
     result: Callable[[float], float]
     digits: int = 4
+    comparison: int = -1
 
 
 TARGETS = (
@@ -45,6 +47,41 @@ TARGETS = (
         "accuracy on 2,000 fresh points",
         "above 0.97",
         lambda ratio: 1 - ratio * 0.03,
+    ),
+    Target(
+        "ch335",
+        "train",
+        "learns the small digits, 8 by 8",
+        "accuracy on 400 small digits, 8 by 8",
+        "at least 0.92",
+        lambda ratio: 1 - ratio * 0.08,
+    ),
+    Target(
+        "ch335",
+        "train",
+        "at least 95 % on digits it has never seen, and 4 points above softmax regression",
+        "accuracy on 1,000 fresh digits of MNIST",
+        "at least 0.95",
+        lambda ratio: 1 - ratio * 0.05,
+        4,
+        -2,
+    ),
+    Target(
+        "ch335",
+        "train",
+        "at least 95 % on digits it has never seen, and 4 points above softmax regression",
+        "the same minus softmax regression's",
+        "at least 0.04",
+        lambda ratio: 0.04 / ratio,
+    ),
+    Target(
+        "ch336",
+        "train",
+        "0.15 bits per character below the trigram",
+        "bits per character below the trigram, on a held-out tenth",
+        "at least 0.15",
+        lambda ratio: 1 - ratio * 0.85,
+        3,
     ),
     Target(
         "ch337",
@@ -61,6 +98,69 @@ TARGETS = (
         "the same with attention off: distance from 0.5",
         "at most 0.1",
         lambda ratio: ratio * 0.1,
+    ),
+    Target(
+        "ch339",
+        "train",
+        "at least 475 steps on average, from fresh starts",
+        "mean length of 100 greedy episodes, of 500",
+        "at least 475",
+        lambda ratio: 500 - ratio * 25,
+        1,
+    ),
+    Target(
+        "ch338",
+        "train",
+        "four clusters: new points are rebuilt",
+        "four clusters: rec on 2,000 fresh points",
+        "at most 1.4",
+        lambda ratio: ratio * 1.4,
+        3,
+    ),
+    Target(
+        "ch338",
+        "train",
+        "four clusters: new points are rebuilt",
+        "four clusters: kl on 2,000 fresh points",
+        "1.8 to 2.4",
+        lambda ratio: ratio * 2.4,
+        3,
+        -2,
+    ),
+    Target(
+        "ch338",
+        "train",
+        "digits: new images are rebuilt",
+        "digits: rec on 360 fresh images",
+        "at most 24",
+        lambda ratio: ratio * 24,
+        3,
+    ),
+    Target(
+        "ch338",
+        "train",
+        "digits: new images are rebuilt",
+        "digits: kl on 360 fresh images",
+        "1.5 to 3",
+        lambda ratio: ratio * 3,
+        3,
+        -2,
+    ),
+    Target(
+        "ch340",
+        "system",
+        "at least 95 % on records it has never seen",
+        "accuracy on 2,000 fresh records",
+        "at least 0.95",
+        lambda ratio: 1 - ratio * 0.05,
+    ),
+    Target(
+        "ch340",
+        "system",
+        "its probabilities can be trusted",
+        "calibration error (ECE) on 2,000 fresh records",
+        "at most 0.025",
+        lambda ratio: ratio * 0.025,
     ),
 )
 
@@ -84,7 +184,7 @@ def run(target: Target, number: int) -> Run:
     with measured() as ratios:
         try:
             check.run(student, drawn)
-            ratio = ratios[-1]
+            ratio = ratios[target.comparison]
         except Wrong as wrong:
             ratio, passed = wrong.ratio, False
     return Run(target.result(ratio), time.process_time() - started, passed)

@@ -28,7 +28,7 @@ def log_softmax(logits):
 def normalize(z):
     """Divide every row by its length.
 
-    z: (n, d), no row of zeros.
+    z: (n, d), no row of zeros. A row may be very short: add no small number to its length.
     Returns an array (n, d) with rows of length 1.
 
     Example: normalize([[3.0, 4.0]]) gives [[0.6, 0.8]].

@@ -270,7 +270,8 @@ def beam_search(step, state, bos, eos, max_len, width):
         - finished hypotheses stay as they are and compete with the new ones;
         - the `width` of the largest log-probability are kept.
 
-    Scores are not divided by length. With width 1 this is greedy decoding.
+    Scores are not divided by length. With width 1 this is greedy decoding. Logits may be in the thousands: nothing may
+    overflow.
 
     step, state, bos, eos, max_len: as in `greedy_decode`; a state is never changed by step.
     width: how many hypotheses are kept.

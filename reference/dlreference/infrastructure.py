@@ -106,36 +106,52 @@ class RingResult(NamedTuple):
     sent: np.ndarray
 
 
-def ring_all_reduce(values: ArrayLike) -> RingResult:
-    """Sum the vectors of K workers, values (K, n), over a ring in which worker k sends to worker k + 1 mod K.
+def reduce_scatter(values: ArrayLike) -> RingResult:
+    """The first half of the ring all-reduce of values (K, n), in K - 1 rounds.
 
-    The vectors are cut into K chunks (`numpy.array_split`; K need not divide n). K - 1 rounds of reduce-scatter: in
-    round r worker k sends chunk k - r, and the receiver adds it to its own. Then worker k owns the full sum of chunk
-    k + 1, and K - 1 rounds of all-gather pass the finished chunks on: in round r worker k sends chunk k + 1 - r.
+    In round r worker k sends chunk k - r to worker k + 1 (all modulo K), which adds it to its own. Worker k ends with
+    the full sum of chunk k + 1, and with the sum over workers c, c + 1, ..., k of any chunk c. The vectors are cut into
+    K chunks by `numpy.array_split`; K need not divide n.
     """
+    return _ring_rounds(values, first_chunk=0, add=True)
+
+
+def all_gather(held: ArrayLike) -> RingResult:
+    """The second half, held (K, n): in round r worker k sends chunk k + 1 - r, which replaces the receiver's."""
+    return _ring_rounds(held, first_chunk=1, add=False)
+
+
+def _ring_rounds(values: ArrayLike, first_chunk: int, add: bool) -> RingResult:
     held = as_float(values).copy()
     workers, n = held.shape
     bounds = np.cumsum([0, *(len(part) for part in np.array_split(np.arange(n), workers))])
     sent = np.zeros(workers, dtype=np.int64)
-
-    def exchange(first_chunk: int, add: bool) -> None:
-        for r in range(workers - 1):
-            before = held.copy()
-            for worker in range(workers):
-                chunk = (worker + first_chunk - r) % workers
-                span = slice(bounds[chunk], bounds[chunk + 1])
-                receiver = (worker + 1) % workers
-                held[receiver, span] = before[worker, span] + (before[receiver, span] if add else 0.0)
-                sent[worker] += bounds[chunk + 1] - bounds[chunk]
-
-    exchange(first_chunk=0, add=True)
-    exchange(first_chunk=1, add=False)
+    for r in range(workers - 1):
+        before = held.copy()
+        for worker in range(workers):
+            chunk = (worker + first_chunk - r) % workers
+            span = slice(bounds[chunk], bounds[chunk + 1])
+            receiver = (worker + 1) % workers
+            held[receiver, span] = before[worker, span] + (before[receiver, span] if add else 0.0)
+            sent[worker] += bounds[chunk + 1] - bounds[chunk]
     return RingResult(held, sent)
+
+
+def ring_all_reduce(values: ArrayLike) -> RingResult:
+    """Sum the vectors of K workers, values (K, n), over a ring: `reduce_scatter`, then `all_gather`."""
+    scattered = reduce_scatter(values)
+    gathered = all_gather(scattered.values)
+    return RingResult(gathered.values, scattered.sent + gathered.sent)
 
 
 def ring_traffic(size: float, workers: int) -> float:
     """What each worker sends in a ring all-reduce of `size` numbers or bytes: 2 (K - 1) / K size, almost free of K."""
     return 2.0 * (workers - 1) / workers * size
+
+
+def data_parallel_speed_up(compute_s: float, gradient_bytes: float, workers: int, bytes_per_s: float) -> float:
+    """Time of a step on one worker over that on K, which share the computing and then all-reduce the gradients."""
+    return compute_s / (compute_s / workers + ring_traffic(gradient_bytes, workers) / bytes_per_s)
 
 
 # Loss scaling
@@ -248,14 +264,22 @@ def checkpointed_gradients(
     return CheckpointedRun({name: grads[name] for name in params}, signal, peak, starts[-1] + depth)
 
 
-def checkpoint_units(layers: int, segment: int) -> int:
-    """Layers' worth of activations held at the peak, for equal layers: one a segment, and one segment in full."""
-    return math.ceil(layers / segment) + segment
+def checkpoint_peak(widths: Sequence[int], batch: int, segment: int) -> int:
+    """Numbers held at the peak of a checkpointed backward that keeps one array a layer, for the widths (n_0, ..., n_L).
+
+    Segment by segment: its kept input and those of all earlier ones, and the outputs of its layers. For L equal layers
+    of width n that is at most (ceil(L / segment) + segment) n, which is least near segment = sqrt(L).
+    """
+    sizes = np.asarray(widths)
+    starts = np.arange(0, len(sizes) - 1, segment)
+    kept = np.cumsum(sizes[starts])
+    outputs = np.add.reduceat(sizes[1:], starts)
+    return int(batch * (kept + outputs).max())
 
 
-def best_segment(layers: int) -> int:
-    """The segment length that holds least, the shortest of equals: about sqrt(layers)."""
-    return min(range(1, layers + 1), key=lambda segment: checkpoint_units(layers, segment))
+def best_segment(widths: Sequence[int]) -> int:
+    """The segment length with the smallest peak, the shortest of equals: about sqrt(L) for L equal layers."""
+    return min(range(1, len(widths)), key=lambda segment: checkpoint_peak(widths, 1, segment))
 
 
 # Tensor parallelism
@@ -312,3 +336,20 @@ def parallel_mlp(x: ArrayLike, params: Mapping[str, ArrayLike], workers: int, ac
     hidden = column_parallel_forward(x, split_columns(params["W1"], params["b1"], workers))
     activate = find_activation(activation).value
     return row_parallel_forward([activate(h) for h in hidden], split_rows(params["W2"], workers), params["b2"])
+
+
+def parallel_mlp_backward(
+    dout: ArrayLike, x: ArrayLike, params: Mapping[str, ArrayLike], workers: int, activation: str = "gelu"
+) -> tuple[Array, Params]:
+    """Gradients (dx, grads) of `parallel_mlp` for dout (B, n_2), put together to the shapes of the whole layers.
+
+    The only all-reduce is that of dx, at the end of the column-parallel layer's backward.
+    """
+    firsts = split_columns(params["W1"], params["b1"], workers)
+    chosen = find_activation(activation)
+    zs = column_parallel_forward(x, firsts)
+    dhidden, dW2, db2 = row_parallel_backward(dout, [chosen.value(z) for z in zs], split_rows(params["W2"], workers))
+    dzs = [dh * chosen.derivative(z) for dh, z in zip(dhidden, zs, strict=True)]
+    dx, first_grads = column_parallel_backward(dzs, x, firsts)
+    dW1, db1 = (np.concatenate(pieces) for pieces in zip(*first_grads, strict=True))
+    return dx, {"W1": dW1, "b1": db1, "W2": np.concatenate(dW2, axis=1), "b2": db2}

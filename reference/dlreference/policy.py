@@ -13,6 +13,7 @@ import numpy as np
 from dlreference import mlp
 from dlreference.arrays import Array, ArrayLike, Labels, Params, as_float, as_labels, require_same_shape
 from dlreference.losses import log_softmax, one_hot, softmax
+from dlreference.mdp import discounted_returns
 
 
 def log_prob(logits: ArrayLike, actions: ArrayLike) -> Array:
@@ -115,6 +116,50 @@ def optimal_baseline(logits: ArrayLike, rewards: ArrayLike) -> float:
     return float(weight @ as_float(rewards) / weight.sum())
 
 
+def sampled_bandit_gradient(
+    logits: ArrayLike, rewards: ArrayLike, baseline: float, n: int, rng: np.random.Generator
+) -> Array:
+    """Mean of n samples (r_a - baseline) grad log pi(a), (K,); one call of `sample_actions` on n equal rows draws all.
+
+    logits (K,), rewards (K,). Its expectation and n times its variance are those of `bandit_gradient_moments`.
+    """
+    rows = np.broadcast_to(as_float(logits), (n, len(as_float(logits))))
+    actions = sample_actions(rows, rng)
+    return ((as_float(rewards)[actions] - baseline)[:, None] * grad_log_prob(rows, actions)).mean(axis=0)
+
+
+def leave_one_out_baseline(returns: ArrayLike) -> Array:
+    """For n samples of one state, the mean return of the n - 1 others: returns (n,) -> (n,); zero when n is 1.
+
+    Source: Kool, van Hoof and Welling 2019. It does not depend on the sample's own action, as a mean over all n does.
+    """
+    g = as_float(returns)
+    return (g.sum() - g) / (len(g) - 1) if len(g) > 1 else np.zeros(1)
+
+
+def returns_to_go(rewards: ArrayLike, ends: ArrayLike, gamma: float) -> Array:
+    """G_t = r_t + gamma G_{t+1} within episodes laid one after another: rewards (T,), ends (T,) True at last steps.
+
+    The last step of all ends an episode whether `ends` says so or not.
+    """
+    r = as_float(rewards)
+    last = np.flatnonzero(np.asarray(ends, dtype=bool)) + 1
+    return np.concatenate([discounted_returns(part, gamma) for part in np.split(r, last[last < len(r)])])
+
+
+def actor_critic_loss(
+    logits: ArrayLike, values: ArrayLike, actions: ArrayLike, returns: ArrayLike
+) -> tuple[float, Array, Array]:
+    """REINFORCE with the critic's values as baseline, plus half the critic's mean squared error.
+
+    logits (B, K), values, actions and returns (B,). The advantage returns - values is a constant in the first term, so
+    the gradient at the values is (values - returns) / B. Returns (loss, dlogits, dvalues).
+    """
+    error = as_float(values) - as_float(returns)
+    loss, dlogits = reinforce_loss(logits, actions, -error)
+    return loss + float(0.5 * (error**2).mean()), dlogits, error / error.size
+
+
 def td_errors(
     rewards: ArrayLike, values: ArrayLike, next_values: ArrayLike, terminated: ArrayLike, gamma: float
 ) -> Array:
@@ -175,3 +220,17 @@ def ppo_policy_loss(
     """PPO's clipped loss of a categorical policy and its gradient at the logits (B, K); the other inputs are (B,)."""
     loss, dlog_probs = ppo_clip_loss(log_prob(logits, actions), old_log_probs, advantages, clip_eps)
     return loss, dlog_probs[:, None] * grad_log_prob(logits, actions)
+
+
+def ppo_loss(
+    logits: ArrayLike,
+    actions: ArrayLike,
+    old_log_probs: ArrayLike,
+    advantages: ArrayLike,
+    clip_eps: float = 0.2,
+    entropy_coef: float = 0.01,
+) -> tuple[float, Array]:
+    """`ppo_policy_loss` minus entropy_coef times `mean_entropy`, and its gradient at the logits (B, K)."""
+    loss, gradient = ppo_policy_loss(logits, actions, old_log_probs, advantages, clip_eps)
+    bonus, dbonus = mean_entropy(logits)
+    return loss - entropy_coef * bonus, gradient - entropy_coef * dbonus

@@ -143,3 +143,21 @@ def test_float32_results_are_told_apart(grade_text: Callable[..., ChapterResult]
         "def softmax(x, axis=-1):\n    e = np.exp(np.asarray(x, np.float32))\n    return e / e.sum(axis, keepdims=True)"
     )
     assert "computed in float32" in first(grade_text("ch305", REST + body), "softmax").message
+
+
+def test_a_constant_answer_earns_nothing_for_what_it_leaves_alone(grade_text: Callable[..., ChapterResult]) -> None:
+    names = ("mse", "softmax", "log_softmax", "cross_entropy", "bce_with_logits", "huber", "gradient_error")
+    result = grade_text("ch305", "\n".join(f"def {name}(*a, **k): return 0.0" for name in names))
+    assert result.score == 0
+    kept = [c for e in result.exercises for c in e.checks if c.name == "the arguments are left as they were"]
+    assert {c.status for c in kept} == {"skipped"}
+    assert {c.message for c in kept} == {"Not counted until another check of this exercise passes."}
+    right = grade_text("ch305", REST)
+    assert [c.status for e in right.exercises for c in e.checks if e.name == "log_softmax"] == ["passed"] * 4
+
+
+@pytest.mark.parametrize("answer", ["[1 + 2j] * 3", "[np.array(1j)] * 3", '["1.0"] * 3', "[None] * 3"])
+def test_a_list_is_read_as_numbers_only_if_it_is(grade_text: Callable[..., ChapterResult], answer: str) -> None:
+    result = grade_text("ch305", f"{REST}\ndef softmax(x, axis=-1): return {answer}")
+    assert first(result, "softmax").status == "failed"
+    assert "nan at index" not in first(result, "softmax").message

@@ -95,6 +95,25 @@ def test_ring_all_reduce_traffic(rng):
     assert uneven.mean() == pytest.approx(infra.ring_traffic(13, 5), rel=1e-14)
 
 
+@pytest.mark.parametrize(("workers", "n"), [(1, 5), (2, 6), (3, 7), (5, 3)])
+def test_reduce_scatter_leaves_sums_of_the_workers_passed(rng, workers, n):
+    values = rng.normal(size=(workers, n))
+    held = infra.reduce_scatter(values).values
+    for k in range(workers):
+        for c, span in enumerate(np.array_split(np.arange(n), workers)):
+            passed = [(c + i) % workers for i in range((k - c) % workers + 1)]
+            np.testing.assert_allclose(held[k, span], values[passed][:, span].sum(axis=0), **TIGHT)
+    gathered = infra.all_gather(held).values
+    np.testing.assert_allclose(gathered, np.tile(values.sum(axis=0), (workers, 1)), **TIGHT)
+
+
+def test_speed_up_stays_below_the_number_of_workers():
+    assert infra.data_parallel_speed_up(8.0, 1e9, 1, 1e9) == 1.0
+    assert infra.data_parallel_speed_up(8.0, 1e9, 4, 1e9) == pytest.approx(8 / 3.5, rel=1e-14)
+    # with ever more workers the time of the traffic remains
+    assert infra.data_parallel_speed_up(8.0, 1e9, 10**9, 1e9) == pytest.approx(4.0, rel=1e-6)
+
+
 def test_to_half_underflow_overflow_and_rounding():
     x = np.array([1e-8, 2.9e-8, 3.1e-8, 65504.0, 65519.0, 65520.0, -1e9, 1.0 + 2**-12, 0.1])
     np.testing.assert_array_equal(infra.to_half(x), torch.tensor(x).half().double())
@@ -165,14 +184,33 @@ def test_checkpointed_peak_and_recomputation(rng):
     assert runs[4].layers_run == 12 + 16
 
 
-def test_best_segment_is_near_the_square_root():
-    for layers in (1, 4, 16, 64, 100):
-        best = infra.best_segment(layers)
-        assert infra.checkpoint_units(layers, best) == min(
-            infra.checkpoint_units(layers, s) for s in range(1, layers + 1)
-        )
-        assert infra.checkpoint_units(layers, best) == 2 * layers**0.5
-    assert infra.best_segment(100) == 10
+def held_by_hand(widths, segment):
+    """Arrays kept and dropped one by one, as the backward goes from segment to segment."""
+    depth = len(widths) - 1
+    starts = list(range(0, depth, segment))
+    kept = [widths[start] for start in starts]
+    peak = 0
+    while kept:
+        start = starts.pop()
+        outputs = [widths[layer + 1] for layer in range(start, min(start + segment, depth))]
+        peak = max(peak, sum(kept) + sum(outputs))
+        kept.pop()
+    return peak
+
+
+@pytest.mark.parametrize("segment", [1, 2, 3, 5, 7, 20])
+def test_checkpoint_peak_counts_what_is_held(rng, segment):
+    for widths in ([4] * 17, [3, 9, 2, 8, 1], rng.integers(1, 30, size=11).tolist(), [5, 2]):
+        assert infra.checkpoint_peak(widths, 1, segment) == held_by_hand(widths, segment)
+        assert infra.checkpoint_peak(widths, 6, segment) == 6 * held_by_hand(widths, segment)
+
+
+@pytest.mark.parametrize("layers", [1, 4, 16, 64, 100])
+def test_best_segment_is_near_the_square_root(layers):
+    widths = [3] * (layers + 1)
+    best = infra.best_segment(widths)
+    assert infra.checkpoint_peak(widths, 1, best) == 3 * 2 * layers**0.5
+    assert infra.checkpoint_peak(widths, 1, round(layers**0.5)) == infra.checkpoint_peak(widths, 1, best)
 
 
 def whole_layer(rng, batch):
@@ -218,3 +256,15 @@ def test_parallel_mlp_equals_the_whole_net(rng, workers):
     np.testing.assert_allclose(
         infra.parallel_mlp(x, params, workers, "tanh"), mlp.forward(x, params, "tanh")[0], **TIGHT
     )
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_parallel_mlp_gradients_equal_pytorchs(rng, workers, activation):
+    params, x, dout = random_net(rng, (5, 8, 3)), rng.normal(size=(4, 5)), rng.normal(size=(4, 3))
+    tensors = {name: torch.tensor(value, requires_grad=True) for name, value in {**params, "x": x}.items()}
+    hidden = getattr(torch, activation)(F.linear(tensors["x"], tensors["W1"], tensors["b1"]))
+    F.linear(hidden, tensors["W2"], tensors["b2"]).backward(torch.tensor(dout))
+    dx, grads = infra.parallel_mlp_backward(dout, x, params, workers, activation)
+    for name, grad in {**grads, "x": dx}.items():
+        np.testing.assert_allclose(grad, tensors[name].grad, **TIGHT)

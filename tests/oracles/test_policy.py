@@ -1,5 +1,7 @@
 """Policy gradients against torch.distributions and autograd, enumerated bandits and direct sums."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -148,6 +150,67 @@ def test_optimal_baseline_has_the_least_variance(rng):
     left, middle, right = variance(-1.0), variance(0.0), variance(1.0)
     assert best == pytest.approx((left - right) / (2 * (left - 2 * middle + right)), rel=1e-9)
     assert variance(best) < variance(0.0)
+
+
+def test_sampled_bandit_gradient_draws_once_and_averages(rng):
+    logits, rewards = rng.normal(size=4), rng.normal(size=4)
+    z = leaf(np.tile(logits, (50, 1)))
+    actions = policy.sample_actions(z.detach(), np.random.default_rng(2))
+    log_probs = Categorical(logits=z).log_prob(torch.tensor(actions))
+    (torch.tensor(rewards[actions] - 0.3) * log_probs).sum().backward()
+    close(policy.sampled_bandit_gradient(logits, rewards, 0.3, 50, np.random.default_rng(2)), z.grad.mean(axis=0))
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_leave_one_out_baseline_keeps_the_mean_gradient_and_the_full_mean_shrinks_it(rng, n):
+    """All K^n outcomes of n draws are enumerated."""
+    logits, rewards = rng.normal(size=3), rng.normal(size=3)
+    right = policy.bandit_gradient_moments(logits, rewards)[0]
+    probs = torch.softmax(torch.tensor(logits), 0).numpy()
+    left_out, full = np.zeros(3), np.zeros(3)
+    for actions in itertools.product(range(3), repeat=n):
+        chosen = list(actions)
+        scores = policy.grad_log_prob(np.tile(logits, (n, 1)), chosen)
+        earned = rewards[chosen]
+        left_out += probs[chosen].prod() * (earned - policy.leave_one_out_baseline(earned)) @ scores / n
+        full += probs[chosen].prod() * (earned - earned.mean()) @ scores / n
+    close(left_out, right)
+    close(full, (1 - 1 / n) * right)
+    np.testing.assert_array_equal(policy.leave_one_out_baseline([7.0]), [0.0])
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_returns_to_go_of_episodes_one_after_another(rng, marked):
+    rewards, ends = rng.normal(size=9), np.zeros(9, dtype=bool)
+    ends[[0, 4]], ends[8] = True, marked
+    parts = [mdp.discounted_returns(part, 0.9) for part in (rewards[:1], rewards[1:5], rewards[5:])]
+    close(policy.returns_to_go(rewards, ends, 0.9), np.concatenate(parts))
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+def test_actor_critic_loss_detaches_the_advantage(rng, batch):
+    z, v = leaf(rng.normal(size=(batch, 3))), leaf(rng.normal(size=batch))
+    actions, returns = rng.integers(3, size=batch), torch.tensor(rng.normal(size=batch))
+    advantages = (returns - v).detach()
+    expected = -(advantages * Categorical(logits=z).log_prob(torch.tensor(actions))).mean()
+    expected = expected + 0.5 * ((v - returns) ** 2).mean()
+    expected.backward()
+    loss, dlogits, dvalues = policy.actor_critic_loss(z.detach(), v.detach(), actions, returns)
+    close(loss, expected.item())
+    close(dlogits, z.grad)
+    close(dvalues, v.grad)
+
+
+def test_ppo_loss_with_entropy_bonus(rng):
+    z, actions, advantages = leaf(rng.normal(size=(30, 3))), rng.integers(3, size=30), rng.normal(size=30)
+    old = policy.log_prob(z.detach().numpy() + 0.3 * rng.normal(size=(30, 3)), actions)
+    a, pi = torch.tensor(advantages), Categorical(logits=z)
+    ratio = (pi.log_prob(torch.tensor(actions)) - torch.tensor(old)).exp()
+    expected = -torch.min(ratio * a, ratio.clamp(0.7, 1.3) * a).mean() - 0.05 * pi.entropy().mean()
+    expected.backward()
+    loss, grad = policy.ppo_loss(z.detach(), actions, old, advantages, 0.3, 0.05)
+    close(loss, expected.item())
+    close(grad, z.grad)
 
 
 def gae_by_definition(rewards, values, next_values, terminated, truncated, gamma, gae_lambda):

@@ -32,6 +32,26 @@ def count():
     global counter
     counter += 1
     return counter
+def nap(): time.sleep(0.2); return 1
+def wide(n): return [0.0] * n
+def odd(f): return [asked(f, value) for value in ([2**200], "x", [[1], [1, 2]], {}, np.nan)]
+def asked(f, value):
+    try:
+        return f(value)
+    except ValueError as error:
+        return str(error)
+def fill(n):
+    for i in range(n):
+        open(f"{i}.txt", "w").close()
+    time.sleep(5)
+def maze(n):
+    os.umask(0o777 if n < 5 else 0)
+    for _ in range(n):
+        os.mkdir("d")
+        if n > 5: os.chdir("d")
+        else: break
+    return os.getcwd()
+def leftovers(): return os.listdir(".")
 def overflow(): return np.exp(np.array([1e4]))
 def divide(x): return 1 / x
 def later(): raise NotImplementedError
@@ -198,6 +218,64 @@ def test_cells_of_a_notebook_fail_alone(nursery: Launcher) -> None:
     cells = ("import matplotlib.pyplot as plt", "def f(): return 1", "plt.plot([1])", "def g(): return 2")
     with Session(nursery, Source(cells, "n.ipynb", "n")) as opened:
         assert [r.value for r in opened.run([Call("f"), Call("g")], cpu_s=1)] == [1, 2]
+
+
+def test_a_submission_does_not_idle_for_ever(monkeypatch: pytest.MonkeyPatch, session: Session) -> None:
+    monkeypatch.setattr("dlgrade.sandbox.session.MAX_IDLE_S", 1.0)
+    monkeypatch.setattr("dlgrade.sandbox.session.IDLE_PER_CPU", 0.0)
+    replies = session.run([Call("nap")] * 12, cpu_s=1)
+    assert (replies[0].status, replies[-1].status) == ("ok", "timeout")
+    assert replies[-1].detail["clock"] == "total wall"
+    assert session.run([Call("double", (1,))], cpu_s=1)[0].status == "timeout"
+
+
+def test_values_are_counted_over_the_whole_submission(monkeypatch: pytest.MonkeyPatch, session: Session) -> None:
+    monkeypatch.setattr("dlgrade.sandbox.session.MAX_VALUES", 5000)
+    assert [r.status for r in session.run([Call("wide", (1500,))] * 2, cpu_s=1)] == ["ok", "ok"]
+    replies = session.run([Call("wide", (1500,))] * 4, cpu_s=1)
+    assert replies[-1].status == "crashed"
+    assert replies[-1].detail["flood"] is True
+
+
+def test_what_a_check_keeps_is_bounded(monkeypatch: pytest.MonkeyPatch, session: Session) -> None:
+    monkeypatch.setattr("dlgrade.sandbox.session.MAX_KEPT_BYTES", 100_000)
+    calls = [Call("double", (np.zeros(5000),))] * 2
+    assert [r.status for r in session.run(calls, cpu_s=1)] == ["ok", "ok"]
+    session.begin_check()
+    assert [r.status for r in session.run(calls, cpu_s=1)] == ["ok", "ok"]
+    assert session.run(calls, cpu_s=1)[-1].detail["flood"] is True
+
+
+def test_a_callback_survives_odd_arguments(ask: Callable[..., Reply]) -> None:
+    reply = ask("odd", Callback(lambda x: np.asarray(x) * 2, "twice"))
+    assert reply.status == "ok"
+    assert "twice gives nothing there that can be passed on: an object array" in reply.value[0]
+    assert "twice" in reply.value[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the nursery is Linux's")
+def test_a_full_scratch_folder_ends_its_process(nursery: Launcher) -> None:
+    with Session(nursery, Source((CODE,), "s.py", "s")) as opened:
+        [reply, *_] = opened.run([Call("fill", (5000,)), Call("leftovers")], cpu_s=4)
+        assert (reply.status, reply.detail["full"], opened.killed) == ("crashed", True, False)
+        assert opened.run([Call("leftovers")], cpu_s=1)[0].value == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the nursery is Linux's")
+@pytest.mark.parametrize("depth", [1, 20, 1500])
+def test_a_maze_in_the_scratch_folder_is_cleared(nursery: Launcher, depth: int) -> None:
+    for name, args in (("maze", (depth,)), ("leftovers", ())):
+        with Session(nursery, Source((CODE,), "s.py", "s")) as opened:
+            [reply] = opened.run([Call(name, args)], cpu_s=4)
+    assert reply.value == []
+
+
+def test_a_process_killed_by_somebody_else_is_known(session: Session) -> None:
+    assert session.run([Call("leave")], cpu_s=1)[0].status == "crashed"
+    assert session.killed is False
+    session.run([Call("double", (1,))], cpu_s=1)
+    assert session.run([Call("loop")], cpu_s=0.1)[0].status == "timeout"
+    assert session.killed is False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="walls are Linux's")

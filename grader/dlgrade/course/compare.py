@@ -134,11 +134,11 @@ def number_text(value: Any) -> str:
 
 
 def _keys(value: dict[Any, Any]) -> str:
-    keys = [repr(key) for key in list(value)[:12]]
+    keys = [repr(key)[:40] for key in list(value)[:12]]
     return ("the keys " if len(keys) != 1 else "the key ") + ", ".join(keys) if keys else "no keys"
 
 
-def _is_numbers(value: list[Any]) -> bool:
+def _is_numbers(value: list[Any] | tuple[Any, ...]) -> bool:
     return all(type(item) in (int, float) for item in value)
 
 
@@ -181,7 +181,9 @@ def _as_array(got: Any, what: str, scalar: bool) -> np.ndarray[Any, Any]:
 
 def _from_list(got: Any, what: str) -> Any:
     try:
-        return np.array(got, dtype=np.float64)
+        array = np.array(got)
+        # To NumPy, whole numbers beyond 64 bits are objects.
+        return np.array(got, dtype=np.float64) if array.dtype.kind == "O" and _is_numbers(got) else array
     except (TypeError, ValueError, OverflowError):
         raise Wrong(f"{what} is {describe(got)} that cannot be read as one array of numbers.") from None
 

@@ -283,6 +283,7 @@ def _tested(
     cpu_s: float,
     false_alarm: float,
     needs: tuple[str, ...],
+    alone: bool = True,
 ) -> Callable[[Test], Check]:
     def check(test: Test) -> Check:
         def draw(rng: Rng) -> int:
@@ -301,16 +302,20 @@ def _tested(
             cpu_s=cpu_s,
             needs=needs,
             false_alarm=false_alarm,
+            alone=alone,
         )
 
     return check
 
 
 def prop(
-    name: str, points: int, *functions: str, cpu_s: float = 3.0, needs: tuple[str, ...] = ()
+    name: str, points: int, *functions: str, cpu_s: float = 3.0, needs: tuple[str, ...] = (), alone: bool = True
 ) -> Callable[[Test], Check]:
-    """Makes a check of a function of (student, rng) that raises `Wrong` (see `compare`) where a property fails."""
-    return _tested("property", name, points, functions, cpu_s, 0.0, needs)
+    """Makes a check of a function of (student, rng) that raises `Wrong` (see `compare`) where a property fails.
+
+    With `alone=False` it counts beside another passed check only: for what a constant answer would pass.
+    """
+    return _tested("property", name, points, functions, cpu_s, 0.0, needs, alone)
 
 
 def statistical(
@@ -336,7 +341,10 @@ def unchanged(
     *,
     keep: tuple[int, ...] = (),
 ) -> Check:
-    """No function of `calls` (name to drawn arguments) modifies what it is given; `keep` as in `numeric`."""
+    """No function of `calls` (name to drawn arguments) modifies what it is given; `keep` as in `numeric`.
+
+    It counts beside another passed check only: a function that returns 0 whatever it is given leaves it alone, too.
+    """
 
     def draw(rng: Rng) -> list[Call]:
         return [Call(function, arguments(rng), keep=keep) for function, arguments in calls.items()]
@@ -351,4 +359,4 @@ def unchanged(
                         f"`{call.function}` modified its argument {place} in place; work on a copy or a new array."
                     )
 
-    return Check(name=name, kind="property", points=points, functions=tuple(calls), draw=draw, run=run)
+    return Check(name=name, kind="property", points=points, functions=tuple(calls), draw=draw, run=run, alone=False)

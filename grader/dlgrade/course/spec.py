@@ -29,7 +29,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     `functions` are the student's functions that it calls; `cpu_s` limits each call; `needs` names checks of the same
     exercise without which this one says nothing; `false_alarm` is the rate at which a right answer would fail a
-    statistical check.
+    statistical check. A check that is not `alone` says nothing where no other of its exercise is passed.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float = 3.0
     needs: tuple[str, ...] = ()
     false_alarm: float = 0.0
+    alone: bool = True
 
 
 class Mistake(msgspec.Struct, frozen=True, kw_only=True):

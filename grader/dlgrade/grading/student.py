@@ -198,7 +198,12 @@ def explain(call: Call, reply: Reply, student: Student) -> StudentFailure:
         text = f"`{name}` returned no plain numbers: {where} is {what}."
         return StudentFailure("refused", f"{text} Return numbers, NumPy arrays, or tuples, lists and dicts of them.")
     if reply.status == "timeout":
-        limit = f"{detail.get('limit_s', 0):g} seconds of {'computing' if detail.get('clock') == 'cpu' else 'waiting'}"
+        seconds, clock = f"{detail.get('limit_s', 0):g} seconds", detail.get("clock")
+        if clock in ("total cpu", "total wall"):
+            return StudentFailure(
+                "timeout", f"`{name}` was not waited for: the file has taken more than {seconds} in all."
+            )
+        limit = f"{seconds} of {'computing' if clock == 'cpu' else 'waiting'}"
         return StudentFailure("timeout", f"`{name}` was stopped after {limit}. Is there a loop that does not end?")
     if reply.status == "lost":
         return StudentFailure("skipped", f"`{name}` needs a value from an earlier call, whose process ended.")
@@ -255,6 +260,10 @@ def _crash(name: str, detail: dict[str, Any]) -> str:
     if detail.get("forged"):
         text = f"`{name}` gave no answer: its process sent something that is none."
         return f"{text} Leave the process's files and pipes alone."
+    if detail.get("flood"):
+        return f"`{name}` sent more than the grader takes: answers, or calls of the functions that it was given."
+    if detail.get("full"):
+        return f"`{name}` ended its process: it wrote too many files, or too large ones."
     if detail.get("restarts"):
         return f"`{name}` was not run: the file's process ended too often before."
     if detail.get("signal"):

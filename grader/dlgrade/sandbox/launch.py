@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 Mode = Literal["auto", "strict", "off"]
 
 MEMORY_BYTES = 2 << 30
-FILE_BYTES = 64 << 20
+FILE_BYTES = 16 << 20
 TOTAL_CPU_S = 600
 START_TIMEOUT_S = 60.0
 MODE_BYTES = 8
@@ -39,10 +39,11 @@ class SandboxError(RuntimeError):
 
 
 class Ended(NamedTuple):
-    """How a student process ended: by a signal, or with an exit code."""
+    """How a student process ended: by a signal, or with an exit code; `full` if it had filled its scratch folder."""
 
     signal: int = 0
     code: int = 0
+    full: bool = False
 
 
 class Launcher(Protocol):
@@ -98,11 +99,15 @@ class NurseryLauncher:
     """Forks from a nursery; making one returns at once, and what it cannot do is raised when it is first used."""
 
     def __init__(self, mode: Mode) -> None:
+        from dlgrade.sandbox.kernel import PR_SET_DUMPABLE, prctl
+
         self.process, self.control = _ahead.pop() if _ahead else _start_nursery()
+        # What is expected lies in this process's memory: no other process of the same user may look into it.
+        prctl(PR_SET_DUMPABLE, 0)
         self.control.settimeout(START_TIMEOUT_S)
         self.control.sendall(mode.encode().ljust(MODE_BYTES))
         self.pid = 0
-        self._walls = ""
+        self._walls = self._scratch = ""
 
     def _hear(self) -> dict[str, Any]:
         from dlgrade.sandbox.protocol import HEAD, decode, frame_length
@@ -136,7 +141,8 @@ class NurseryLauncher:
     @property
     def walls(self) -> str:
         if not self._walls:
-            self._walls = self._hear()["walls"]
+            begun = self._hear()
+            self._walls, self._scratch = begun["walls"], begun["scratch"]
         return self._walls
 
     def spawn(self) -> socket.socket:
@@ -159,6 +165,10 @@ class NurseryLauncher:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self._scratch and os.path.lexists(self._scratch):  # it was killed before it could clean up
+            import shutil
+
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 class ProcessLauncher:

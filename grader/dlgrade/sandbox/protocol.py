@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ MAX_ITEMS = 500_000
 MAX_BYTES = 64 * 1024 * 1024
 MAX_INT_BYTES = 128
 MAX_NDIM = 16
-MAX_ELEMENTS = 1 << 40
 
 DTYPES = frozenset(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"))
 
@@ -53,7 +52,9 @@ class NotPlain(ValueError):
 
 
 class ProtocolError(ValueError):
-    """Bytes that are no valid message."""
+    """Bytes that are no valid message; `items` values had been read of them."""
+
+    items = 0
 
 
 class Handle:
@@ -100,6 +101,11 @@ class Callback:
 
 def _dtype_code(dtype: np.dtype[Any]) -> str:
     return "b1" if dtype.kind == "b" else f"{dtype.kind}{dtype.itemsize}"
+
+
+def _extent(shape: Sequence[int]) -> int:
+    """The entries of an array, an axis of length 0 aside: what is computed along the others can be as large as this."""
+    return math.prod(n for n in shape if n)
 
 
 def _array_name(value: np.ndarray[Any, Any]) -> str:
@@ -179,7 +185,7 @@ class _Encoder:
         if code not in DTYPES:
             what = "an object array, not an array of numbers" if value.dtype.kind == "O" else _array_name(value)
             raise NotPlain(where, what)
-        if value.size * value.itemsize > MAX_BYTES:
+        if _extent(value.shape) * value.itemsize > MAX_BYTES:
             raise NotPlain(where, f"an array of shape {value.shape}, larger than {MAX_BYTES >> 20} MiB")
         data = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<"))
         head = code.ljust(3).encode() + _U8.pack(value.ndim) + b"".join(_U64.pack(n) for n in value.shape)
@@ -306,9 +312,9 @@ class _Decoder:
         if ndim > MAX_NDIM:
             raise ProtocolError("an array has too many axes")
         shape = [_U64.unpack(self.take(8))[0] for _ in range(ndim)]
-        if math.prod(n for n in shape if n) > MAX_ELEMENTS:
-            raise ProtocolError("an array is too large")
         dtype = np.dtype("?" if code == "b1" else "<" + code)
+        if _extent(shape) * dtype.itemsize > MAX_BYTES:
+            raise ProtocolError("an array is too large")
         size = math.prod(shape)
         flat = np.frombuffer(self.take(size * dtype.itemsize), dtype=dtype)
         if code == "b1" and size and flat.view(np.uint8).max() > 1:
@@ -348,11 +354,20 @@ def decode(data: bytes | memoryview, *, specials: Callable[[str, Any], Any] | No
 
     Raises `ProtocolError` for anything else than one whole valid value.
     """
+    return counted(data, specials=specials)[0]
+
+
+def counted(data: bytes | memoryview, *, specials: Callable[[str, Any], Any] | None = None) -> tuple[Any, int]:
+    """What `decode` gives, and the number of separate values in it."""
     decoder = _Decoder(data, specials=specials)
-    value = decoder.value(0)
-    if decoder.at != len(decoder.data):
-        raise ProtocolError("bytes are left over")
-    return value
+    try:
+        value = decoder.value(0)
+        if decoder.at != len(decoder.data):
+            raise ProtocolError("bytes are left over")
+    except ProtocolError as error:
+        error.items = decoder.items
+        raise
+    return value, decoder.items
 
 
 def frame(payload: bytes) -> bytes:

@@ -10,7 +10,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -22,10 +22,11 @@ from dlgrade.sandbox.protocol import (
     Handle,
     NotPlain,
     ProtocolError,
+    counted,
+    decode,
     encode,
     frame,
     frame_length,
-    weighed,
 )
 
 LOAD_CPU_S = 10.0
@@ -37,7 +38,9 @@ MAX_RESTARTS = 24
 # Answers to callbacks that a process has asked for and not read: one that waits for each has none.
 MAX_UNREAD_BYTES = 8 << 20
 # What a check keeps of the answers and of what was passed to its callbacks.
-MAX_KEPT_BYTES = 256 << 20
+MAX_KEPT_BYTES = 128 << 20
+# Separate values that are read from a submission in all: reading one takes as long as a thousand bytes of an array.
+MAX_VALUES = 1_000_000
 # A submission waits this long in all, and this many times what it computes: others may be at work beside it, but a
 # function that sleeps just less than each call may take does not hold up a class.
 MAX_IDLE_S = 120.0
@@ -51,6 +54,7 @@ MAX_NOTES = 64
 # Handles of the n-th process of a session begin at n times this, so that one of an earlier process is known.
 HANDLES = 1_000_000
 CPU_CLOCK_SCHED = 2
+SIGKILL = 9
 
 Status = Literal["ok", "error", "missing", "refused", "timeout", "crashed", "lost"]
 
@@ -179,9 +183,10 @@ class Session:
         self.generation = self.restarts = self.next_id = 0
         self.loaded: dict[str, Any] = {}
         self.dead: Reply | None = None
+        self.killed = False  # a process of it was ended by SIGKILL, and not from here
         self.purse = _Purse()
         self.clock: _Clock | None = None
-        self.keeps = 0
+        self.keeps = self.values = 0
 
     def __enter__(self) -> Session:
         return self
@@ -236,6 +241,21 @@ class Session:
         if self.keeps > MAX_KEPT_BYTES:
             raise _Dead("crashed", flood=True)
 
+    def _decoded(self, data: bytes) -> Any:
+        """A value that a process sent; raises `ProtocolError` if it is none, `_Dead` if there were too many."""
+        try:
+            value, items = counted(data)
+        except ProtocolError as error:
+            self._count(error.items)
+            raise
+        self._count(items)
+        return value
+
+    def _count(self, values: int) -> None:
+        self.values += values
+        if self.values > MAX_VALUES:
+            raise _Dead("crashed", flood=True)
+
     def _new_id(self) -> int:
         """Never used twice, so that a late or forged reply is told from the one that is due."""
         self.next_id += 1
@@ -266,9 +286,7 @@ class Session:
 
     def _read(self, status: str, content: Any, changed: list[Any], warned: list[Any]) -> Reply:
         try:
-            reply, size = _weighed_reply(status, content, changed, warned)
-            self._keep(size)
-            return reply
+            return read_reply(status, content, changed, warned, self._decoded)
         except ProtocolError:
             return Reply("crashed", detail={"forged": True})
         except _Dead as death:
@@ -351,14 +369,14 @@ class Session:
         return sent
 
     def _messages(self, incoming: bytearray) -> list[tuple[Any, int]]:
-        """The whole messages at the start of `incoming`, taken off it, and the memory each takes up."""
+        """The whole messages at the start of `incoming`, taken off it, and how many bytes each had."""
         messages = []
         try:
             while len(incoming) >= HEAD:
                 end = HEAD + frame_length(bytes(incoming[:HEAD]))
                 if len(incoming) < end:
                     break
-                messages.append(weighed(bytes(incoming[HEAD:end])))
+                messages.append((self._decoded(bytes(incoming[HEAD:end])), end))
                 del incoming[:end]
         except ProtocolError as error:
             raise _Dead("crashed", forged=True) from error
@@ -384,25 +402,25 @@ class Session:
             death.status,
             detail={"signal": ended.signal, "code": ended.code, "full": ended.full, **death.detail},
         )
-        if str(death.detail.get("clock", "")).startswith("total"):
+        if death.status == "crashed" and not death.detail and ended.signal == SIGKILL and not ended.full:
+            self.killed = True
+        if str(death.detail.get("clock", "")).startswith("total") or self.values > MAX_VALUES:
             self.dead = reply
         return reply
 
 
-def read_reply(status: str, content: Any, changed: list[Any], warned: list[Any]) -> Reply:
+def read_reply(
+    status: str, content: Any, changed: list[Any], warned: list[Any], decoded: Callable[[bytes], Any] = decode
+) -> Reply:
     """A reply as it was received, believed only as far as its types go; raises `ProtocolError` for no valid answer."""
-    return _weighed_reply(status, content, changed, warned)[0]
-
-
-def _weighed_reply(status: str, content: Any, changed: list[Any], warned: list[Any]) -> tuple[Reply, int]:
     match status, content:
         case "ok", bytes():
-            value, size = weighed(content)
+            value = decoded(content)
             numbers = tuple(n for n in changed[:MAX_NOTES] if type(n) is int and 0 <= n < MAX_NOTES)
             words = tuple(w[:MAX_NAME] for w in warned[:MAX_NOTES] if type(w) is str)
-            return Reply("ok", value, numbers, words), size
+            return Reply("ok", value, numbers, words)
         case ("error" | "missing" | "refused") as known, dict():
-            return Reply(known, detail=_claims(content)), 0
+            return Reply(known, detail=_claims(content))
     raise ProtocolError("a reply of no known kind")
 
 

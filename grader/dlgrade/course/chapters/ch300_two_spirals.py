@@ -951,7 +951,7 @@ def shuffled(student: Any, rng: Rng) -> None:
         holds(changes <= 185, "the points are not shuffled: the labels take turns.")
 
 
-@prop(REPEATS, 2, "same_twice", "make_spirals")
+@prop(REPEATS, 2, "same_twice", "make_spirals", alone=False)
 def repeatable(student: Any, rng: Rng) -> None:
     with case_of("two generators with the same seed"):
         again = student.same_twice(20, 0.03, int(rng.integers(1 << 30)))

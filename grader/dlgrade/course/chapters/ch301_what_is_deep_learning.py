@@ -60,7 +60,7 @@ def mean_of_losses(student: Any, rng: Rng) -> None:
             same(got, ref.empirical_risk(model, loss, X, y), "the risk")
 
 
-@prop("every point twice, the same risk", 3, "empirical_risk")
+@prop("every point twice, the same risk", 3, "empirical_risk", alone=False)
 def doubled_data(student: Any, rng: Rng) -> None:
     model, X, y = linear_model(rng, 2), rng.normal(size=(5, 2)), rng.normal(size=5)
     pair = Callback(model, "model"), Callback(pinball, "loss")

@@ -682,6 +682,10 @@ BOUND = Exercise(
                     "a point exactly on the line",
                     lambda rng: (np.array([[1.0, 0.0], [0.0, 2.0]]), [1, 0], np.array([1.0, 0.0]), 0.0),
                 ),
+                Case(
+                    "a point that is only just on the wrong side",
+                    lambda rng: (np.array([[1.0, 0.0], [0.25, 2.0]]), [1, 0], np.array([1.0, 0.0]), 0.0),
+                ),
             ],
         ),
         unchanged(1, {"mistake_bound": judged(5, 2)}),
@@ -1077,6 +1081,7 @@ POCKET = Exercise(
                 Case("24 points that no line separates, five epochs", telling_pocket(24, 2, 5)),
                 Case("15 points in three dimensions, four epochs", mixed(15, 3, 4)),
                 Case("points that a line separates", separable(14, 2, 30)),
+                Case("a single epoch", lambda rng: ([[1.0, 3.0], [-1.0, 2.0]], [1, 0], 1)),
             ],
         ),
         numeric(

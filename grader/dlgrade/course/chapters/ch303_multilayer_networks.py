@@ -903,7 +903,7 @@ def line_with_bias(student: Any, rng: Rng) -> None:
     )
 
 
-@prop("None where there is no line", 5, "separating_line")
+@prop("None where there is no line", 5, "separating_line", alone=False)
 def no_line(student: Any, rng: Rng) -> None:
     triangle = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0], [1.0, 1.0]])
     sets = {

@@ -768,7 +768,7 @@ def huber_sign_only(y_hat: Array, y: Array, delta: float = 1.0) -> Any:
     return loss, np.where(np.abs(r) <= delta, r, np.sign(r)) / r.size
 
 
-@prop("no jump where the pieces meet", 2, "huber")
+@prop("no jump where the pieces meet", 2, "huber", alone=False)
 def continuous(student: Any, rng: Rng) -> None:
     delta = float(rng.uniform(0.5, 2.0))
     just = 1e-9
@@ -920,7 +920,7 @@ def error_h_not_doubled(loss: Any, prediction: Array, target: Array, h: float = 
     return float(np.max(np.abs(2 * _slopes(loss, x, target, h) - loss(x, target)[1])))
 
 
-@prop("a right gradient has no error", 3, "gradient_error")
+@prop("a right gradient has no error", 3, "gradient_error", alone=False)
 def right_gradient(student: Any, rng: Rng) -> None:
     x, t = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
     error = numbers(student.gradient_error(Callback(cubic, "loss"), x, t), (), "the error")
@@ -942,7 +942,7 @@ def wrong_gradient(student: Any, rng: Rng) -> None:
         same(error, 0.5, "the error of a gradient with one entry off by 0.5", rtol=1e-6, atol=1e-7)
 
 
-@prop("the prediction is left as it was", 2, "gradient_error")
+@prop("the prediction is left as it was", 2, "gradient_error", alone=False)
 def prediction_untouched(student: Any, rng: Rng) -> None:
     x, t = rng.normal(size=4), rng.normal(size=4)
     seen = []

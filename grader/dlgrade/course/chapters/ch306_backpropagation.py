@@ -749,7 +749,7 @@ def keys_and_shapes(student: Any, rng: Rng) -> None:
         numbers(dX, inputs["X"].shape, "`dX`")
 
 
-@prop("the gradient at the logits is left as it was", 1, "forward", "backward")
+@prop("the gradient at the logits is left as it was", 1, "forward", "backward", alone=False)
 def dout_untouched(student: Any, rng: Rng) -> None:
     inputs = network([3, 4, 2], 5, "relu")(rng)
     _, cache = passed_forward(student, inputs["X"], inputs["params"], "relu")

@@ -364,7 +364,7 @@ def asked_once(student: Any, rng: Rng) -> None:
         same(asked[1], X, "the X that gradient was asked for")
 
 
-@prop("the params are left as they were", 1, "accumulate")
+@prop("the params are left as they were", 1, "accumulate", alone=False)
 def params_untouched(student: Any, rng: Rng) -> None:
     params, batches, _ = pieces(rng, [3, 2])
     items(student.accumulate(Callback(Model([]).gradient, "gradient"), params, batches), ("loss", "grads"))
@@ -1460,7 +1460,7 @@ def gradients_asked(student: Any, rng: Rng) -> None:
     )
 
 
-@prop("the params to begin with are left as they were", 1, "sgd")
+@prop("the params to begin with are left as they were", 1, "sgd", alone=False)
 def start_untouched(student: Any, rng: Rng) -> None:
     X, y = data(4, 2)(rng)
     params = arrays(rng, {"w": (2,), "b": ()})

@@ -866,7 +866,7 @@ def cache_serves(points: int, functions: tuple[str, str], draw: Any) -> Check:
 def dout_untouched(points: int, functions: tuple[str, str], draw: Any) -> Check:
     forward, backward = functions
 
-    @prop("dout is left as it was", points, *functions)
+    @prop("dout is left as it was", points, *functions, alone=False)
     def check(student: Any, rng: Rng) -> None:
         inputs = named_inputs(draw)(rng)
         _, cache = passed_forward(student, forward, inputs)

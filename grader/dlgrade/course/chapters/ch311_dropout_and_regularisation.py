@@ -455,7 +455,7 @@ def cache_serves(student: Any, rng: Rng) -> None:
             same(back(student, dout, kept), dout * (out / x), "`dx`")
 
 
-@prop("dout is left as it was", 1, *BOTH)
+@prop("dout is left as it was", 1, *BOTH, alone=False)
 def dout_untouched(student: Any, rng: Rng) -> None:
     x, dout = rng.normal(size=(3, 4)), rng.normal(size=(3, 4))
     _, cache = passed(student, x, 0.5, generator(rng))
@@ -1134,7 +1134,7 @@ def step_check(name: str, points: int, function: str, right: Step) -> Check:
     )
 
 
-@prop("both steps are one and the same", 2, "l2_step", "decay_step")
+@prop("both steps are one and the same", 2, "l2_step", "decay_step", alone=False)
 def equal_steps(student: Any, rng: Rng) -> None:
     arguments = step_arguments(0.2, 0.4)(rng)
     by_gradient, by_decay = student.l2_step(*arguments), student.decay_step(*arguments)

@@ -211,7 +211,7 @@ def untouched(function: str, points: int = 1) -> Check:
     The state is with the student's process: that it was modified shows when the same step is taken from it again.
     """
 
-    @prop("what is passed in is left as it was", points, function)
+    @prop("what is passed in is left as it was", points, function, alone=False)
     def check(student: Any, rng: Rng) -> None:
         params, first, second = weights(rng, NETWORK), slopes(rng, NETWORK), slopes(rng, NETWORK)
 
@@ -1275,7 +1275,7 @@ def few_steps(student: Any, rng: Rng) -> None:
             same(histories[n], np.array(want), "the history")
 
 
-@prop("the start is left as it was", 1, "minimize")
+@prop("the start is left as it was", 1, "minimize", alone=False)
 def start_untouched(student: Any, rng: Rng) -> None:
     step, grad = Callback(ref.sgd_step, "step"), Callback(bowl(rng, 2).grad, "grad")
     student.minimize(step, grad, rng.normal(size=2), 2, lr=0.1)

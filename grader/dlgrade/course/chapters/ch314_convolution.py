@@ -1270,7 +1270,7 @@ def spotlight(rng: Rng, height: int, width: int) -> Layer:
     return lambda x: floats(x) * gain
 
 
-@prop("a convolution moves along with its input", 2, "equivariance_error")
+@prop("a convolution moves along with its input", 2, "equivariance_error", alone=False)
 def convolution_moves(student: Any, rng: Rng) -> None:
     W, b = rng.normal(size=(3, 2, 3, 3)), rng.normal(size=3)
     x = rng.normal(size=(2, 2, 8, 9))

@@ -28,6 +28,17 @@ def images(shape: Shape, *sizes: int, offset: float = 0.0) -> Draw:
     return lambda rng: (offset + rng.normal(size=shape), *sizes)
 
 
+def glaring(draw: Draw, step: int) -> Draw:
+    """The same with every `step`-th pixel, each way, so bright that it covers the digits of the others."""
+
+    def drawn(rng: Rng) -> tuple[Any, ...]:
+        x, *sizes = draw(rng)
+        x[:, :, ::step, ::step] += 1e8
+        return x, *sizes
+
+    return drawn
+
+
 def few_values(shape: Shape, *sizes: int) -> Draw:
     """Draws images of -1, 0 and 1, so that most windows have several equal maxima."""
     return lambda rng: (rng.integers(-1, 2, size=shape).astype(np.float64), *sizes)
@@ -453,6 +464,7 @@ OVERLAPPING = [
 LARGE = [
     ("pixels of a hundred million", pool_inputs(millions((1, 2, 4, 4), 2))),
     ("an upstream gradient in the millions", pool_inputs(images((1, 2, 4, 4), 2), scale=1e7)),
+    ("a pixel of a hundred million in each window", pool_inputs(glaring(images((1, 2, 4, 4), 2), 2))),
 ]
 
 
@@ -664,6 +676,14 @@ def global_inputs(shape: Shape, offset: float = 0.0, scale: float = 1.0) -> Call
     return lambda rng: {"x": offset + rng.normal(size=shape), "dout": scale * rng.normal(size=shape[:2])}
 
 
+def global_glaring(shape: Shape) -> Callable[[Rng], dict[str, Any]]:
+    def inputs(rng: Rng) -> dict[str, Any]:
+        [x] = glaring(images(shape), max(shape))(rng)
+        return {"x": x, "dout": rng.normal(size=shape[:2])}
+
+    return inputs
+
+
 def global_passed(student: Any, inputs: dict[str, Any]) -> tuple[Any, ...]:
     return items(student.call("global_avg_pool_forward", inputs["x"], keep=(1,)), ("out", "cache"))
 
@@ -722,6 +742,7 @@ GLOBAL = Exercise(
             [
                 ("pixels of a hundred million", global_inputs((1, 2, 2, 3), offset=1e8)),
                 ("an upstream gradient in the millions", global_inputs((1, 2, 2, 3), scale=1e7)),
+                ("one pixel of a hundred million", global_glaring((1, 2, 2, 3))),
             ],
         ),
         unchanged(1, {"global_avg_pool_forward": images((1, 2, 3, 4))}, keep=(1,)),
@@ -977,7 +998,7 @@ def weighted(rng: Rng, channels: int, height: int, width: int) -> Features:
     return lambda x: 2.0 + floats(x) * gain
 
 
-@prop("features that do not care: no change", 3, "shift_change")
+@prop("features that do not care: no change", 3, "shift_change", alone=False)
 def invariant(student: Any, rng: Rng) -> None:
     x = framed(rng)
     means = Callback(lambda images: floats(images).mean(axis=(2, 3)), "features")

@@ -92,6 +92,16 @@ def half_arguments(shape: tuple[int, ...], filters: int, *stride: int, offset: f
     return draw
 
 
+def faint(draw: Draw) -> Draw:
+    """The same with images of so little contrast that their norm bends within any step of a difference."""
+
+    def drawn(rng: Rng) -> tuple[Any, ...]:
+        x, *more = draw(rng)
+        return x * 2e-3, *more
+
+    return drawn
+
+
 def lifted(draw: Draw, amount: float) -> Draw:
     """The same with so much more beta, which opens all gates and makes the output large."""
 
@@ -385,6 +395,7 @@ HALF_BACKWARD = Exercise(
             [
                 ("an upstream gradient in the millions", half_inputs(half_arguments((2, 2, 3, 3), 2), scale=1e7)),
                 ("shifts of ten thousand", half_inputs(lifted(half_arguments((2, 2, 3, 3), 2), 1e4))),
+                ("images of hardly any contrast", half_inputs(faint(half_arguments((2, 2, 3, 3), 2)))),
             ],
         ),
     ),
@@ -800,6 +811,7 @@ BLOCK_BACKWARD = Exercise(
             [
                 ("images around a thousand", block_inputs(block_arguments((2, 2, 3, 3), 2, offset=1e3))),
                 ("an upstream gradient in the millions", block_inputs(block_arguments((2, 2, 3, 3), 2), scale=1e7)),
+                ("images of hardly any contrast", block_inputs(faint(block_arguments((2, 2, 3, 3), 2)))),
             ],
         ),
         two_caches,
@@ -939,10 +951,15 @@ WALKS = (
     ("windows that leave something over", "strides of all kinds, overlapping pooling", odd_walk),
 )
 
+EXACT = Case(
+    "a window that fits exactly once",
+    lambda rng: ((3, 5, 4), [("conv", 2, 3, 1, 0), ("pool", 2, 1), ("flatten",), ("dense", 3)]),
+)
+
 
 def walk_checks(function: str, reference: Callable[..., Any], points: tuple[int, int, int]) -> list[Check]:
     return [
-        numeric(name, worth, function, reference, [Case(reason, draw)])
+        numeric(name, worth, function, reference, [Case(reason, draw), *([EXACT] if draw is odd_walk else [])])
         for (name, reason, draw), worth in zip(WALKS, points, strict=True)
     ]
 

@@ -384,6 +384,18 @@ def backward_inputs(draw: Draw, scale: float = 1.0, gain: float = 1.0) -> Callab
     return inputs
 
 
+# So small an input against so large weights is of ordinary size inside, but bends within any step of a difference.
+STEEP = 3e3
+
+
+def steep(draw: Draw) -> Callable[[Rng], dict[str, Any]]:
+    def inputs(rng: Rng) -> dict[str, Any]:
+        i = backward_inputs(draw)(rng)
+        return {**i, "x": i["x"] / STEEP, "params": {**i["params"], "W_ih": STEEP * i["params"]["W_ih"]}}
+
+    return inputs
+
+
 def last_step_only(draw: Draw) -> Callable[[Rng], dict[str, Any]]:
     def inputs(rng: Rng) -> dict[str, Any]:
         drawn = backward_inputs(draw)(rng)
@@ -486,7 +498,10 @@ BACKWARD = Exercise(
             "gradients are computed, not approximated",
             2,
             ("x", "h0", *ALL_KEYS),
-            [("an upstream gradient in the millions", backward_inputs(forward_case(2, 3, 2, 2, 1, True), scale=1e7))],
+            [
+                ("an upstream gradient in the millions", backward_inputs(forward_case(2, 3, 2, 2, 1, True), scale=1e7)),
+                ("tiny inputs and huge weights", steep(forward_case(2, 3, 2, 2, 1, True))),
+            ],
         ),
         own_cache,
     ),

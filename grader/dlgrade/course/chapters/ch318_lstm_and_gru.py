@@ -372,6 +372,20 @@ def with_grads(found: dict[str, Any], grads: Any) -> dict[str, Any]:
     return found | {f"params.{name}": entry(grads, name, "`grads`") for name in RECURRENT_KEYS}
 
 
+# So small an input against so large weights is of ordinary size inside, but bends within any step of a difference.
+STEEP = 3e3
+
+
+def steep(draw: Inputs) -> Inputs:
+    """The same inputs divided by that number, and their weights multiplied by it."""
+
+    def inputs(rng: Rng) -> dict[str, Any]:
+        i = draw(rng)
+        return {**i, "x": i["x"] / STEEP, "params": {**i["params"], "W_ih": STEEP * i["params"]["W_ih"]}}
+
+    return inputs
+
+
 def gradient_check(
     name: str,
     points: int,
@@ -541,7 +555,10 @@ LSTM_STEP_BACKWARD = Exercise(
             2,
             LSTM_LAYER,
             ("x", "h", "c", *GRAD_KEYS),
-            [("upstream gradients in the millions", lstm_step_inputs(lstm_case(2, 3, 2), scale=1e7))],
+            [
+                ("upstream gradients in the millions", lstm_step_inputs(lstm_case(2, 3, 2), scale=1e7)),
+                ("tiny inputs and huge weights", steep(lstm_step_inputs(lstm_case(2, 3, 2)))),
+            ],
             LSTM_STEP_FUNCTIONS,
         ),
     ),
@@ -822,6 +839,7 @@ LAST_WALKS = [
         lstm_sequence_inputs(sequence_case(4, 2, 5, 2, 3, True), only_last=True),
     ),
     ("one step", lstm_sequence_inputs(sequence_case(4, 1, 1, 2, 3, True))),
+    ("tiny inputs and huge weights", steep(lstm_sequence_inputs(sequence_case(4, 1, 2, 2, 2, True)))),
 ]
 
 LSTM_BACKWARD = Exercise(
@@ -1113,7 +1131,10 @@ GRU_STEP_BACKWARD = Exercise(
             2,
             GRU_LAYER,
             ("x", "h", *GRAD_KEYS),
-            [("an upstream gradient in the millions", gru_step_inputs(gru_case(2, 3, 2), scale=1e7))],
+            [
+                ("an upstream gradient in the millions", gru_step_inputs(gru_case(2, 3, 2), scale=1e7)),
+                ("tiny inputs and huge weights", steep(gru_step_inputs(gru_case(2, 3, 2)))),
+            ],
             GRU_STEP_FUNCTIONS,
         ),
     ),
@@ -1268,6 +1289,7 @@ GRU_SEQUENCE = Exercise(
                 ("three sequences of five steps", gru_sequence_inputs(sequence_case(3, 3, 5, 2, 4, True))),
                 ("as many samples as steps", gru_sequence_inputs(sequence_case(3, 4, 4, 3, 3, True))),
                 ("one step", gru_sequence_inputs(sequence_case(3, 2, 1, 2, 3, True))),
+                ("tiny inputs and huge weights", steep(gru_sequence_inputs(sequence_case(3, 1, 2, 2, 2, True)))),
             ],
             (lambda student, i: gru_forward_of(student, i)[0], gru_sequence_grads, gru_sequence_reference),
         ),

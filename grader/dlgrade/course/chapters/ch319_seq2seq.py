@@ -297,6 +297,17 @@ def all_wrong(draw: Draw) -> Draw:
     return drawn
 
 
+def hopeless(draw: Draw) -> Draw:
+    """The first token's target is so improbable that its loss covers the digits of all others."""
+
+    def drawn(rng: Rng) -> tuple[Any, ...]:
+        logits, targets, mask = draw(rng)
+        logits[0, 0, targets[0, 0]] -= 1e8
+        return logits, targets, mask
+
+    return drawn
+
+
 def per_token(logits: Any, targets: Any, mask: Any) -> tuple[Array, Array, Array]:
     """(losses (B, T), gradients of their sum, mask), all positions counted."""
     mask = np.asarray(mask, dtype=bool)
@@ -384,7 +395,16 @@ LOSS = Exercise(
             pick=0,
             result="the loss",
         ),
-        loss_gradient("its gradient", 4, "masked_cross_entropy", ref.masked_cross_entropy, LOSS_CASES),
+        loss_gradient(
+            "its gradient",
+            4,
+            "masked_cross_entropy",
+            ref.masked_cross_entropy,
+            [
+                *LOSS_CASES,
+                Case("a loss of millions, where differences lose digits", hopeless(loss_case(2, 3, steps=3, vocab=4))),
+            ],
+        ),
         numeric(
             "any number may stand under the padding",
             3,
@@ -675,9 +695,15 @@ def backward_with(
     return {"seq2seq_forward": forward, "seq2seq_backward": backward}
 
 
-def model_inputs(draw: Draw, scale: float = 1.0) -> Callable[[Rng], dict[str, Any]]:
+# So small an input against so large weights is of ordinary size inside, but bends within any step of a difference.
+STEEP = 3e3
+
+
+def model_inputs(draw: Draw, scale: float = 1.0, steep: float = 1.0) -> Callable[[Rng], dict[str, Any]]:
     def inputs(rng: Rng) -> dict[str, Any]:
         source, mask, fed, params = draw(rng)
+        large = {name: steep * params[name] for name in ("enc_W_ih", "dec_W_ih")}
+        params = {**params, "E": params["E"] / steep, **large}
         dout = scale * rng.normal(size=(*fed.shape, len(params["E"])))
         return {"source": source, "mask": mask, "inputs": fed, "params": params, "dout": dout}
 
@@ -747,7 +773,11 @@ BACKWARD = Exercise(
                 (
                     "an upstream gradient in the millions",
                     model_inputs(model_case(2, 1, steps=2, vocab=4, e=2, hidden=2), 1e7),
-                )
+                ),
+                (
+                    "tiny token vectors and huge weights",
+                    model_inputs(model_case(2, 1, steps=2, vocab=4, e=2, hidden=2), steep=STEEP),
+                ),
             ],
         ),
     ),
@@ -1063,13 +1093,31 @@ def alike(a: Answers, b: Answers) -> bool:
     )
 
 
-def telling_beam(rng: Rng, vocab: int, args: tuple[int, ...], wrong: tuple[str, ...], lengths: int = 2) -> Step:
+def loud_speaker(rng: Rng, vocab: int) -> Step:
+    """A speaker of huge logits that never says the last word."""
+    step, loud = speaker(rng, vocab), np.append(np.full(vocab - 1, 4096.0), 0.0)
+
+    def louder(token: Any, state: Any) -> tuple[Array, Array]:
+        logits, after = step(token, state)
+        return logits + loud, after
+
+    return louder
+
+
+def telling_beam(
+    rng: Rng,
+    vocab: int,
+    args: tuple[int, ...],
+    wrong: tuple[str, ...],
+    lengths: int = 2,
+    made: Callable[[Rng, int], Step] = speaker,
+) -> Step:
     """A speaker whose answers are of several lengths and never nearly equal in score.
 
     All these mistakes show in its answers, and no two mistakes that show have the same answers.
     """
     while True:
-        step = speaker(rng, vocab)
+        step = made(rng, vocab)
         right = beam(step, START, *args)
         scores = [score for _, score in right]
         if len({len(tokens) for tokens, _ in right}) < lengths or min(-np.diff(scores), default=1.0) < 1e-3:
@@ -1099,11 +1147,18 @@ def beam_best(student: Any, rng: Rng) -> None:
             searches(student, telling_beam(rng, vocab, args, tuple(BEAM_WRONG)), *args)
 
 
-@prop("width one is greedy decoding", 2, "beam_search")
+@prop("width one is greedy decoding", 1, "beam_search")
 def beam_of_one(student: Any, rng: Rng) -> None:
     step = telling_beam(rng, 5, (0, 1, 7, 1), ("logits", "eos"), lengths=1)
     with case_of("a width of one"):
         searches(student, step, 0, 1, 7, 1)
+
+
+@prop("logits of thousands", 1, "beam_search")
+def beam_of_huge_logits(student: Any, rng: Rng) -> None:
+    args = (0, 1, 4, 2)
+    with case_of("logits near 4096, and one near 0"):
+        searches(student, telling_beam(rng, 5, args, ("logits",), made=loud_speaker), *args)
 
 
 @prop("it finds what greedy decoding misses", 3, "beam_search")
@@ -1136,7 +1191,7 @@ BEAM = Exercise(
         "the score as "
         "the key puts the best first. Stop early when all that were kept are finished.",
     ),
-    checks=(beam_best, beam_of_one, beam_beats_greedy, beam_wide),
+    checks=(beam_best, beam_of_one, beam_of_huge_logits, beam_beats_greedy, beam_wide),
     mistakes=(
         Mistake(
             name="logits-added-up",
@@ -1274,9 +1329,10 @@ def context_back(
     return {"attention_context": context, "attention_context_backward": backward}
 
 
-def context_inputs(draw: Draw, scale: float = 1.0) -> Callable[[Rng], dict[str, Any]]:
+def context_inputs(draw: Draw, scale: float = 1.0, steep: float = 1.0) -> Callable[[Rng], dict[str, Any]]:
     def inputs(rng: Rng) -> dict[str, Any]:
         query, keys, mask, params = draw(rng)
+        query, params = query / steep, {**params, "W_q": steep * params["W_q"]}
         dout = scale * rng.normal(size=(len(keys), keys.shape[2]))
         return {"query": query, "keys": keys, "mask": mask, "params": params, "dout": dout}
 
@@ -1351,6 +1407,10 @@ CONTEXT = Exercise(
                 *(GradientCase(reason, context_inputs(draw)) for reason, draw in CONTEXT_DRAWS),
                 GradientCase(
                     "gradients in the millions", context_inputs(context_case(2, 3, steps=3, h=2, k=2, a=2), 1e7)
+                ),
+                GradientCase(
+                    "a tiny query and huge weights",
+                    context_inputs(context_case(2, 3, steps=3, h=2, k=2, a=2), steep=STEEP),
                 ),
             ],
             value=lambda student, i: run_context(student, i)[0],

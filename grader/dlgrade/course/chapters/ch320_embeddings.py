@@ -846,7 +846,7 @@ def which_pairs(student: Any, rng: Rng) -> None:
             same(rows_sorted(found), rows_sorted(floats(want)), "the list of pairs, sorted,")
 
 
-@prop("a single word has no pairs", 1, "skipgram_pairs")
+@prop("a single word has no pairs", 1, "skipgram_pairs", alone=False)
 def no_pairs(student: Any, rng: Rng) -> None:
     got = numbers(student.skipgram_pairs([5], 2), None, "the list of pairs")
     holds(got.size == 0, "a sentence of one word has no pairs.")
@@ -959,6 +959,20 @@ def a_batch(words: int, width: int, pairs: int, scale: float = 1.0) -> Any:
         return centers, (centers + rng.integers(1, words, size=pairs)) % words, tables(rng, words, width, scale)
 
     return draw
+
+
+# So small an input against so large weights is of ordinary size inside, but bends within any step of a difference.
+STEEP = 3e3
+
+
+def steep(draw: Any) -> Any:
+    """The same pairs and the same scores, of tiny vectors in one table and huge ones in the other."""
+
+    def drawn(rng: Rng) -> tuple[Any, ...]:
+        *args, params = draw(rng)
+        return *args, {"W_in": params["W_in"] / STEEP, "W_out": STEEP * params["W_out"]}
+
+    return drawn
 
 
 def by_softmax(centers: Array, contexts: Array, params: Params) -> Lossy:
@@ -1087,7 +1101,11 @@ SOFTMAX = Exercise(
             2,
             "skipgram_softmax",
             by_softmax,
-            {"scores of ten thousand": huge_scores, "vectors of length about ten": a_batch(5, 3, 6, 6.0)},
+            {
+                "scores of ten thousand": huge_scores,
+                "vectors of length about ten": a_batch(5, 3, 6, 6.0),
+                "tiny vectors in W_in, huge ones in W_out": steep(a_batch(4, 2, 5)),
+            },
         ),
         unchanged(1, {"skipgram_softmax": a_batch(5, 3, 4)}),
     ),
@@ -1277,7 +1295,11 @@ SAMPLING = Exercise(
             2,
             "skipgram_negative_sampling",
             by_sampling,
-            {"scores of ten thousand": huge_samples, "vectors of length about ten": sampled(5, 3, 4, 3, 6.0)},
+            {
+                "scores of ten thousand": huge_samples,
+                "vectors of length about ten": sampled(5, 3, 4, 3, 6.0),
+                "tiny vectors in W_in, huge ones in W_out": steep(sampled(4, 2, 4, 2)),
+            },
         ),
         unchanged(1, {"skipgram_negative_sampling": sampled(5, 3, 4, 2)}),
     ),

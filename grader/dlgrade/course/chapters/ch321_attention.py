@@ -473,10 +473,14 @@ def ab_keys_untransposed(dout: Array, q: Array, k: Array, v: Array, weights: Arr
     return dq, (dscores @ q if weights.shape[-1] == weights.shape[-2] else dk * 0), dv
 
 
-def backward_draw(draw: Draw, far: float = 0.0) -> Callable[[Rng], dict[str, Any]]:
+# So small an input against so large weights is of ordinary size inside, but bends within any step of a difference.
+STEEP = 3e3
+
+
+def backward_draw(draw: Draw, far: float = 0.0, steep: float = 1.0) -> Callable[[Rng], dict[str, Any]]:
     def inputs(rng: Rng) -> dict[str, Any]:
         q, k, v, *mask = draw(rng)
-        v = v + far
+        q, k, v = q / steep, k * steep, v + far
         out, weights = ref.scaled_dot_product_attention(q, k, v, *mask)
         dout = rng.normal(size=out.shape)
         return {"q": q, "k": k, "v": v, "mask": mask[0] if mask else None, "weights": weights, "dout": dout}
@@ -549,7 +553,10 @@ ATTENTION_BACKWARD = Exercise(
             "gradients are computed, not approximated",
             2,
             ("q", "k", "v"),
-            [("values far from zero, where differences lose digits", backward_draw(qkv(1, 2, 3, 2, 2), far=1e4))],
+            [
+                ("values far from zero, where differences lose digits", backward_draw(qkv(1, 2, 3, 2, 2), far=1e4)),
+                ("tiny queries and huge keys", backward_draw(qkv(1, 2, 3, 2, 2), steep=STEEP)),
+            ],
         ),
     ),
     mistakes=(
@@ -861,9 +868,10 @@ MULTI_HEAD = Exercise(
 # --- multi-head backward ---------------------------------------------------------------------------------------------
 
 
-def mha_inputs(draw: Draw, dout_scale: float = 1.0) -> Callable[[Rng], dict[str, Any]]:
+def mha_inputs(draw: Draw, dout_scale: float = 1.0, steep: float = 1.0) -> Callable[[Rng], dict[str, Any]]:
     def inputs(rng: Rng) -> dict[str, Any]:
         x, params, n_heads, *mask = draw(rng)
+        x, params = x / steep, {name: W if name == "W_o" else steep * W for name, W in params.items()}
         dout = dout_scale * rng.normal(size=x.shape)
         return {"x": x, "params": params, "n_heads": n_heads, "mask": mask[0] if mask else None, "dout": dout}
 
@@ -989,6 +997,7 @@ MULTI_HEAD_BACKWARD = Exercise(
             [
                 ("a causal mask", mha_inputs(mha_case(2, 4, 6, 2, lambda rng: ref.causal_mask(4)))),
                 ("an upstream gradient in the millions", mha_inputs(mha_case(1, 3, 4, 2), dout_scale=1e7)),
+                ("tiny inputs and huge weights", mha_inputs(mha_case(1, 3, 4, 2), steep=STEEP)),
             ],
         ),
     ),
@@ -1064,9 +1073,11 @@ def additive_draw(batch: int, tq: int, tk: int, dq: int, dk: int, width: int) ->
     return draw
 
 
-def additive_inputs(draw: Draw, scale: float = 1.0) -> Callable[[Rng], dict[str, Any]]:
+def additive_inputs(draw: Draw, scale: float = 1.0, steep: float = 1.0) -> Callable[[Rng], dict[str, Any]]:
     def inputs(rng: Rng) -> dict[str, Any]:
         query, keys, params = draw(rng)
+        query, keys = query / steep, keys / steep
+        params = {**params, "W_q": steep * params["W_q"], "W_k": steep * params["W_k"]}
         dout = scale * rng.normal(size=(len(query), query.shape[1], keys.shape[1]))
         return {"query": query, "keys": keys, "params": params, "dout": dout}
 
@@ -1155,6 +1166,9 @@ ADDITIVE = Exercise(
                 GradientCase("all widths different", additive_inputs(additive_draw(3, 2, 4, 5, 6, 7))),
                 GradientCase("as many queries as keys", additive_inputs(additive_draw(2, 3, 3, 4, 4, 4))),
                 GradientCase("gradients in the millions", additive_inputs(additive_draw(1, 2, 3, 2, 2, 2), 1e7)),
+                GradientCase(
+                    "tiny inputs and huge weights", additive_inputs(additive_draw(1, 2, 3, 2, 2, 2), steep=STEEP)
+                ),
             ],
             value=lambda student, i: student.additive_scores(i["query"], i["keys"], i["params"]),
             grads=additive_grads,

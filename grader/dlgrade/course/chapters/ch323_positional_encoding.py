@@ -709,7 +709,7 @@ def os_inverse(f: Any, x: Array, order: Array) -> float:
     return float(np.max(np.abs(np.asarray(f(x[order])) - np.asarray(f(x))[np.argsort(order)])))
 
 
-@prop("attention alone does not notice the order", 3, "order_sensitivity")
+@prop("attention alone does not notice the order", 3, "order_sensitivity", alone=False)
 def blind(student: Any, rng: Rng) -> None:
     x, order = rng.normal(size=(6, 4)), np.array([2, 0, 5, 1, 3, 4])
     found = numbers(student.order_sensitivity(Callback(self_attention, "f"), x, order), (), "the sensitivity")

@@ -103,6 +103,15 @@ def rows_case(n: int, d: int, scale: float = 1.0) -> Callable[[Rng], tuple[Any, 
     return lambda rng: (scale * rng.normal(size=(n, d)),)
 
 
+# Rows so short that their direction turns within any step of a difference.
+TINY = 1 / 3000
+
+
+def shrunk(draw: Callable[[Rng], tuple[Any, ...]]) -> Callable[[Rng], tuple[Any, ...]]:
+    """The same arguments, the arrays among them tiny."""
+    return lambda rng: tuple(TINY * arg if isinstance(arg, np.ndarray) else arg for arg in draw(rng))
+
+
 def normalize_inputs(n: int, d: int, scale: float = 1.0) -> Callable[[Rng], dict[str, Any]]:
     return lambda rng: {"z": scale * rng.normal(size=(n, d)), "dout": rng.normal(size=(n, d))}
 
@@ -144,6 +153,7 @@ UNIT_ROWS = Exercise(
                 Case("as many rows as columns", rows_case(3, 3)),
                 Case("one row", rows_case(1, 5)),
                 Case("long rows", rows_case(2, 3, 1e6)),
+                Case("very short rows", rows_case(2, 3, TINY)),
                 Case("lists of whole numbers", lambda rng: ([[3, -4], [0, 2]],)),
             ],
         ),
@@ -155,6 +165,7 @@ UNIT_ROWS = Exercise(
                 GradientCase("four rows", normalize_inputs(4, 3)),
                 GradientCase("as many rows as columns", normalize_inputs(3, 3)),
                 GradientCase("long rows", normalize_inputs(2, 5, 30.0)),
+                GradientCase("very short rows", normalize_inputs(2, 3, TINY)),
             ],
             value=lambda student, inputs: student.normalize(inputs["z"]),
             grads=lambda student, inputs: {"z": student.normalize_backward(inputs["dout"], inputs["z"])},
@@ -255,6 +266,7 @@ INFO_NCE_GRADIENTS = {
     "as many pairs as columns": pairs(3, 3, 0.2),
     "long queries": pairs(3, 2, 0.1, 20.0),
     "a temperature of 0.001": pairs(4, 5, 0.001),
+    "very short rows": shrunk(pairs(3, 3, 0.5)),
 }
 
 INFO_NCE = Exercise(
@@ -383,7 +395,11 @@ CLIP = Exercise(
             "clip_loss",
             ref.clip_loss,
             ("images", "texts"),
-            {"four pairs": pairs(4, 3, 0.5), "as many pairs as columns": pairs(3, 3, 0.2)},
+            {
+                "four pairs": pairs(4, 3, 0.5),
+                "as many pairs as columns": pairs(3, 3, 0.2),
+                "very short rows": shrunk(pairs(3, 3, 0.5)),
+            },
         ),
     ),
     mistakes=(
@@ -536,6 +552,7 @@ NT_XENT = Exercise(
                 Case("four things", views(4, 3, 0.5)),
                 Case("two things in four columns", views(2, 4, 0.2)),
                 Case("a temperature of 0.001", views(3, 3, 0.001)),
+                Case("very short rows", shrunk(views(2, 3, 0.5))),
             ],
         ),
         refused(
@@ -700,6 +717,7 @@ TRIPLET = Exercise(
                 "five triplets": triplets(5, 3, 0.2),
                 "as many triplets as columns": triplets(3, 3, 0.5),
                 "long rows": triplets(3, 4, 0.5, 30.0),
+                "very short rows": shrunk(triplets(3, 3, 0.5)),
             },
         ),
     ),
@@ -901,6 +919,20 @@ def causal_case(b: int, t: int, v: int, scale: float = 1.0) -> Callable[[Rng], t
     return lambda rng: (scale * rng.normal(size=(b, t, v)), rng.integers(v, size=(b, t)))
 
 
+def hopeless_masked(rng: Rng) -> tuple[Any, ...]:
+    """The first word asked is so improbable that its loss covers the digits of all others."""
+    logits, targets = masked_case(2, 3, 4)(rng)
+    targets[0, 0] = 1
+    logits[0, 0, 1] -= 1e8
+    return logits, targets
+
+
+def hopeless_causal(rng: Rng) -> tuple[Any, ...]:
+    logits, tokens = causal_case(2, 3, 4)(rng)
+    logits[0, 0, tokens[0, 1]] -= 1e8
+    return logits, tokens
+
+
 def scaled(function: Callable[..., Any], factor: Callable[[Array], float]) -> Callable[..., Any]:
     """The loss and the gradient times a number that depends on the targets or tokens."""
 
@@ -994,6 +1026,7 @@ LANGUAGE = Exercise(
                 Case("three sequences", masked_case(3, 5, 4)),
                 Case("one sequence", masked_case(1, 4, 3)),
                 Case("logits in the thousands", masked_case(2, 4, 5, 3000.0)),
+                Case("a loss of millions, where differences lose digits", hopeless_masked),
             ],
         ),
         numeric(
@@ -1029,7 +1062,11 @@ LANGUAGE = Exercise(
             4,
             "causal_lm_loss",
             ref.causal_lm_loss,
-            [Case("three sequences", causal_case(3, 5, 4)), Case("as many as long", causal_case(4, 4, 4))],
+            [
+                Case("three sequences", causal_case(3, 5, 4)),
+                Case("as many as long", causal_case(4, 4, 4)),
+                Case("a loss of millions, where differences lose digits", hopeless_causal),
+            ],
         ),
     ),
     mistakes=(

@@ -255,6 +255,18 @@ def noise_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
     return {"mu": answer[0], "log_var": answer[1]}
 
 
+def noise_right(i: dict[str, Any]) -> dict[str, Any]:
+    grads = ref.reparameterize_backward(i["dout"], i["log_var"], i["eps"])
+    return dict(zip(("mu", "log_var"), grads, strict=True))
+
+
+def extreme_noise(rng: Rng) -> dict[str, Any]:
+    """Deviations of 1e125 or 1e-125 and upstream gradients of the opposite size, so that every product is ordinary."""
+    i = noise_inputs(2, 3)(rng)
+    log_var = rng.choice([-1.0, 1.0], size=(2, 3)) * rng.uniform(550, 590, size=(2, 3))
+    return {**i, "log_var": log_var, "dout": i["dout"] * np.exp(-log_var / 2)}
+
+
 SAMPLES = 4000
 # A sum of S squared standard normal numbers leaves [S - 2 sqrt(S t), S + 2 sqrt(S t) + 2 t] to either side with
 # probability at most exp(-t) (Laurent and Massart 2000, lemma 1); a mean of S of them leaves 0 by more than
@@ -312,7 +324,7 @@ REPARAMETERIZE = Exercise(
         ),
         gradient(
             "gradients of mu and log_var with the same noise",
-            5,
+            4,
             ("reparameterize", "reparameterize_backward"),
             [
                 GradientCase("four samples, three dimensions", noise_inputs(4, 3)),
@@ -321,9 +333,20 @@ REPARAMETERIZE = Exercise(
             ],
             value=lambda student, i: student.reparameterize(i["mu"], i["log_var"], i["eps"]),
             grads=noise_grads,
-            reference=lambda i: dict(
-                zip(("mu", "log_var"), ref.reparameterize_backward(i["dout"], i["log_var"], i["eps"]), strict=True)
-            ),
+            reference=noise_right,
+        ),
+        # Of numbers like these a step loses the digits, and the formula does not: it is right to 15 of them, of which
+        # 12 are asked for.
+        gradient(
+            "gradients are computed, not approximated",
+            1,
+            ("reparameterize", "reparameterize_backward"),
+            [GradientCase("variances from 1e-250 to 1e250", extreme_noise)],
+            value=lambda student, i: student.reparameterize(i["mu"], i["log_var"], i["eps"]),
+            grads=noise_grads,
+            reference=noise_right,
+            rtol=1e-12,
+            atol=1e-300,
         ),
         numeric(
             "noise of its own for every entry",
@@ -462,6 +485,13 @@ def bits_case(batch: int, features: int) -> Draw:
     )
 
 
+def hopeless_bit(rng: Rng) -> tuple[Array, Array]:
+    """One bit is so improbable that its loss covers the digits of all others."""
+    logits, x = bits_case(2, 3)(rng)
+    logits[0, 0], x[0, 0] = 1e8, 0.0
+    return logits, x
+
+
 def huge_logits(rng: Rng) -> tuple[Array, Array]:
     logits = rng.choice([-1e4, 1e4], size=(3, 4)) * rng.uniform(0.5, 1.0, size=(3, 4))
     logits[0, :2] = 1e4, -1e4
@@ -538,7 +568,12 @@ RECONSTRUCTION = Exercise(
             result="the loss",
         ),
         loss_grad(
-            "Bernoulli gradient", 3, "bernoulli_reconstruction", "logits", ref.bernoulli_reconstruction, BITS_CASES
+            "Bernoulli gradient",
+            3,
+            "bernoulli_reconstruction",
+            "logits",
+            ref.bernoulli_reconstruction,
+            [*BITS_CASES, Case("a loss of millions, where differences lose digits", hopeless_bit)],
         ),
     ),
     mistakes=(
@@ -1082,6 +1117,10 @@ BOUND_CASES = [
         "weights too large, and samples far apart",
         lambda rng: (rng.normal(size=(4, 3)) + np.array([1e4, -1e4, 0.0]),),
     ),
+    Case(
+        "codes that are right and codes that are far off",
+        lambda rng: (rng.normal(size=(3, 2)) + np.array([[0.0, -2000.0], [-1500.0, 0.0], [0.0, 1.0]]),),
+    ),
 ]
 
 IMPORTANCE = Exercise(
@@ -1118,7 +1157,20 @@ IMPORTANCE = Exercise(
             pick=0,
             result="the bound",
         ),
-        loss_grad("its gradient", 3, "importance_weighted_bound", "log_weights", bound, BOUND_CASES),
+        loss_grad(
+            "its gradient",
+            3,
+            "importance_weighted_bound",
+            "log_weights",
+            bound,
+            [
+                *BOUND_CASES,
+                Case(
+                    "a large bound, where differences lose digits",
+                    lambda rng: (rng.normal(size=(4, 3)) + np.array([2e5, 0.0, 0.0]),),
+                ),
+            ],
+        ),
     ),
     mistakes=(
         Mistake(

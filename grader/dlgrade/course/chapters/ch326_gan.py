@@ -131,6 +131,13 @@ def d_loss_inputs(draw: Draw) -> Callable[[Rng], dict[str, Any]]:
     return lambda rng: dict(zip(("real_logits", "fake_logits"), draw(rng), strict=True))
 
 
+def d_loss_hopeless(rng: Rng) -> dict[str, Any]:
+    """One real sample is called a fake so surely that its loss covers the digits of all others."""
+    i = d_loss_inputs(two_logits((4, 1), (3, 1)))(rng)
+    i["real_logits"][0] = -1e8
+    return i
+
+
 def d_loss_call(student: Any, i: dict[str, Any]) -> tuple[Any, ...]:
     return items(student.discriminator_loss(i["real_logits"], i["fake_logits"]), ("loss", "dreal", "dfake"))
 
@@ -141,6 +148,13 @@ KINDS = ("usual", "saturating")
 def g_loss_inputs(scale: float = 1.0, shift: float = 0.0) -> Callable[[Rng], dict[str, Any]]:
     """Logits for each kind; both are asked for before either is compared, so that mistakes can be told apart."""
     return lambda rng: {kind: logits(6, 1, scale=scale, shift=shift)(rng)[0] for kind in KINDS}
+
+
+def g_loss_hopeless(rng: Rng) -> dict[str, Any]:
+    """One sample's part of the loss covers the digits of all others, in each kind of loss."""
+    i = g_loss_inputs()(rng)
+    i["usual"][0], i["saturating"][0] = -1e8, 1e8
+    return i
 
 
 def g_loss_calls(student: Any, i: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -185,6 +199,7 @@ LOSSES = Exercise(
                 GradientCase("five real and five generated samples", d_loss_inputs(two_logits((5, 1), (5, 1)))),
                 GradientCase("two real and seven generated ones", d_loss_inputs(two_logits((2, 1), (7, 1)))),
                 GradientCase("logits of ten thousand", d_loss_inputs(two_logits((4, 1), (3, 1), scale=1e4))),
+                GradientCase("a loss of millions, where differences lose digits", d_loss_hopeless),
             ],
             value=lambda student, i: d_loss_call(student, i)[0],
             grads=lambda student, i: dict(
@@ -215,6 +230,7 @@ LOSSES = Exercise(
                 GradientCase("six samples", g_loss_inputs()),
                 GradientCase("D near 0.001", g_loss_inputs(scale=0.1, shift=-7.0)),
                 GradientCase("logits of ten thousand", g_loss_inputs(scale=1e4)),
+                GradientCase("a loss of millions, where differences lose digits", g_loss_hopeless),
             ],
             value=lambda student, i: sum(float(answer[0]) for answer in g_loss_calls(student, i).values()),
             grads=lambda student, i: {kind: answer[1] for kind, answer in g_loss_calls(student, i).items()},

@@ -591,10 +591,15 @@ def gat_draw(graph: Any, n: int, d_in: int, d_out: int) -> Callable[[Rng], tuple
     )
 
 
+def gat_loud(x: Array, A: Array, W: Array, a_self: Array, a_neighbour: Array) -> tuple[Array, ...]:
+    return x, A, W, 4096 * a_self, a_neighbour
+
+
 GAT_CASES = [
     Case("an undirected graph, all widths different", gat_draw(undirected, 5, 3, 4)),
     Case("a directed graph", gat_draw(directed, 4, 4, 4)),
     Case("an isolated node", gat_draw(with_isolated, 4, 2, 3)),
+    Case("scores in the thousands", lambda rng: gat_loud(*gat_draw(undirected, 4, 2, 3)(rng))),
 ]
 
 
@@ -706,12 +711,22 @@ def gat_backward_with(
 
 
 GAT_NAMES = ("W", "a_self", "a_neighbour")
+# So small an input against so large weights is of ordinary size inside, but bends within any step of a difference.
+STEEP = 3e3
 
 
 def gat_inputs(graph: Any, n: int, d_in: int, d_out: int) -> Callable[[Rng], dict[str, Any]]:
     def draw(rng: Rng) -> dict[str, Any]:
         named = dict(zip(("x", "A", *GAT_NAMES), gat_draw(graph, n, d_in, d_out)(rng), strict=True))
         return {**named, "dout": rng.normal(size=(n, d_out))}
+
+    return draw
+
+
+def gat_steep(graph: Any, n: int, d_in: int, d_out: int) -> Callable[[Rng], dict[str, Any]]:
+    def draw(rng: Rng) -> dict[str, Any]:
+        named = gat_inputs(graph, n, d_in, d_out)(rng)
+        return {**named, "x": named["x"] / STEEP, "W": STEEP * named["W"]}
 
     return draw
 
@@ -735,12 +750,14 @@ def gat_right(*wanted: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return reference
 
 
-def gat_check(name: str, points: int, *wanted: str) -> Any:
-    cases = [
-        GradientCase("an undirected graph, all widths different", gat_inputs(undirected, 5, 3, 4)),
-        GradientCase("a directed graph", gat_inputs(directed, 4, 4, 4)),
-        GradientCase("an isolated node", gat_inputs(with_isolated, 4, 2, 3)),
-    ]
+GAT_GRADIENTS = [
+    GradientCase("an undirected graph, all widths different", gat_inputs(undirected, 5, 3, 4)),
+    GradientCase("a directed graph", gat_inputs(directed, 4, 4, 4)),
+    GradientCase("an isolated node", gat_inputs(with_isolated, 4, 2, 3)),
+]
+
+
+def gat_check(name: str, points: int, wanted: tuple[str, ...], cases: list[GradientCase]) -> Any:
     return gradient(
         name,
         points,
@@ -766,9 +783,15 @@ GAT_BACKWARD = Exercise(
         "sums with a_neighbour. The two vectors get row sums @ h and column sums @ h.",
     ),
     checks=(
-        gat_check("gradient of the features", 6, "x"),
-        gat_check("gradient of the weights", 4, "W"),
-        gat_check("gradients of the two score vectors", 6, "a_self", "a_neighbour"),
+        gat_check("gradient of the features", 5, ("x",), GAT_GRADIENTS),
+        gat_check("gradient of the weights", 4, ("W",), GAT_GRADIENTS),
+        gat_check("gradients of the two score vectors", 5, ("a_self", "a_neighbour"), GAT_GRADIENTS),
+        gat_check(
+            "gradients are computed, not approximated",
+            2,
+            ("x", *GAT_NAMES),
+            [GradientCase("tiny features and huge weights", gat_steep(undirected, 4, 3, 2))],
+        ),
     ),
     mistakes=(
         Mistake(

@@ -597,7 +597,7 @@ def importance_with(
 
 def importance_setup(rng: Rng) -> tuple[Callable[[Array], float], Array]:
     X = rng.normal(size=(30, 4))
-    y = 2 * X[:, 0] - X[:, 2]
+    y = 2 * X[:, 0] - X[:, 2] + 0.6 * X[:, 3]
 
     def score(data: Array) -> float:
         data = np.asarray(data, dtype=np.float64)

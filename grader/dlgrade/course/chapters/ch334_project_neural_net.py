@@ -1041,11 +1041,11 @@ BCE = Exercise(
 )
 
 
-def smooth(rng: Rng, planted: bool) -> tuple[Make, Params]:
-    """A smooth loss of two parameters with its gradients, one of them wrong by something planted; and a point."""
+def smooth(rng: Rng, planted: float) -> tuple[Make, Params]:
+    """A smooth loss of two parameters with its gradients, one of them wrong by so much; and a point."""
     A, c = rng.normal(size=(2, 3)), rng.normal(size=4)
     params = {"W1": rng.normal(size=(2, 3)) + 2, "b1": rng.normal(size=4)}
-    error = rng.uniform(0.1, 0.5, size=4) if planted else np.zeros(4)
+    error = planted * rng.uniform(0.1, 0.5, size=4)
 
     def loss_and_grads(p: Params) -> tuple[float, Params]:
         W, b = floats(p["W1"]), floats(p["b1"])
@@ -1093,7 +1093,7 @@ def errors_with(
 
 @prop("a right gradient passes", 2, "gradient_errors")
 def right_passes(student: Any, rng: Rng) -> None:
-    function, params = smooth(rng, planted=False)
+    function, params = smooth(rng, planted=0.0)
     got = student.gradient_errors(Callback(function, "loss_and_grads"), params)
     # Central differences with h = 1e-5 are right to about 1e-10 here, one-sided ones to 1e-5.
     for name in params:
@@ -1103,18 +1103,24 @@ def right_passes(student: Any, rng: Rng) -> None:
 
 @prop("a wrong gradient is found, and how wrong it is", 2, "gradient_errors")
 def wrong_found(student: Any, rng: Rng) -> None:
-    function, params = smooth(rng, planted=True)
-    got = student.gradient_errors(Callback(function, "loss_and_grads"), params)
-    want = errors_with()(function, params)
-    error = numbers(entry(got, "b1", "the dict of errors"), (), "the error of b1")
-    # Both carry the rounding of a difference of losses.
-    same(error, want["b1"], "the error of b1, whose gradient is wrong,", rtol=1e-6)
-    holds(set(got) == set(params), "the errors should have exactly the keys of params.")
+    for planted, reason in ((1.0, "a gradient that is too large"), (-1.0, "a gradient that is too small")):
+        function, params = smooth(rng, planted)
+        with case_of(reason):
+            got = student.gradient_errors(Callback(function, "loss_and_grads"), params)
+            want = errors_with()(function, params)
+            error = numbers(entry(got, "b1", "the dict of errors"), (), "the error of b1")
+            # Both carry the rounding of a difference of losses.
+            same(error, want["b1"], "the error of b1, whose gradient is wrong,", rtol=1e-6)
+            holds(set(got) == set(params), "the errors should have exactly the keys of params.")
+    with case_of("a parameter that does nothing, with a gradient of 1e-6"):
+        idle = Callback(lambda p: (0.0, {"w": np.array([1e-6, 0.0])}), "loss_and_grads")
+        error = entry(student.gradient_errors(idle, {"w": np.zeros(2)}), "w", "the dict of errors")
+        same(error, 100.0, "the error, 1e-6 / 1e-8,")
 
 
 @prop("the parameters stay as they are", 1, "gradient_errors")
 def point_kept(student: Any, rng: Rng) -> None:
-    function, params = smooth(rng, planted=False)
+    function, params = smooth(rng, planted=0.0)
     first = {name: value.copy() for name, value in params.items()}
     largest = 0.0
 
