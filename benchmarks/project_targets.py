@@ -100,15 +100,6 @@ TARGETS = (
         lambda ratio: ratio * 0.1,
     ),
     Target(
-        "ch339",
-        "train",
-        "at least 475 steps on average, from fresh starts",
-        "mean length of 100 greedy episodes, of 500",
-        "at least 475",
-        lambda ratio: 500 - ratio * 25,
-        1,
-    ),
-    Target(
         "ch338",
         "train",
         "four clusters: new points are rebuilt",
@@ -145,6 +136,15 @@ TARGETS = (
         lambda ratio: ratio * 3,
         3,
         -2,
+    ),
+    Target(
+        "ch339",
+        "train",
+        "at least 475 steps on average, from fresh starts",
+        "mean length of 100 greedy episodes, of 500",
+        "at least 475",
+        lambda ratio: 500 - ratio * 25,
+        1,
     ),
     Target(
         "ch340",
