@@ -62,11 +62,12 @@ def numeric(
     atol: float = ATOL,
     cpu_s: float = 3.0,
     keep: tuple[int, ...] = (),
+    alone: bool = True,
 ) -> Check:
     """The function's answer equals `reference(*args, **kwargs)` on every case.
 
     `pick` compares one item of a returned tuple only, with the same item of the reference's; `result` is its name.
-    `keep` leaves items of the tuple with the student's process: a cache may be made of anything.
+    `keep` leaves items of the tuple with the student's process: a cache may be made of anything. `alone` as in `prop`.
     """
 
     def draw(rng: Rng) -> list[_Drawn]:
@@ -86,7 +87,16 @@ def numeric(
                 answer = student.answer(d.call, reply)
                 same(picked(answer, pick, result), d.want, result, rtol=rtol, atol=atol)
 
-    return Check(name=name, kind="numeric", points=points, functions=(function,), draw=draw, run=run, cpu_s=cpu_s)
+    return Check(
+        name=name,
+        kind="numeric",
+        points=points,
+        functions=(function,),
+        draw=draw,
+        run=run,
+        cpu_s=cpu_s,
+        alone=alone,
+    )
 
 
 def picked(answer: Any, pick: int | None, result: str) -> Any:

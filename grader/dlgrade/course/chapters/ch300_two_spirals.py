@@ -648,6 +648,7 @@ KL = Exercise(
             "kl_divergence",
             prerequisites.kl_divergence,
             [Case("q is 0 for an outcome that happens", fixed([0.25, 0.25, 0.5], [0.5, 0.0, 0.5]))],
+            alone=False,
         ),
     ),
     mistakes=(

@@ -687,6 +687,7 @@ BOUND = Exercise(
                     lambda rng: (np.array([[1.0, 0.0], [0.25, 2.0]]), [1, 0], np.array([1.0, 0.0]), 0.0),
                 ),
             ],
+            alone=False,
         ),
         unchanged(1, {"mistake_bound": judged(5, 2)}),
     ),
@@ -801,6 +802,7 @@ BEST_LINE = Exercise(
                     "points of the other class only", lambda rng: (rng.normal(size=(4, 2)), np.zeros(4, dtype=np.int64))
                 ),
             ],
+            alone=False,
         ),
         numeric(
             "random labels",

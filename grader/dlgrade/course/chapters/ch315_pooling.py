@@ -901,6 +901,7 @@ FIELDS = Exercise(
                 Case("a single layer", lambda rng: ([(int(rng.integers(3, 8)), 2)],)),
                 Case("no layer: an empty list", lambda rng: ([],)),
             ],
+            alone=False,
         ),
     ),
     mistakes=(

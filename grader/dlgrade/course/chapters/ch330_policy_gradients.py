@@ -934,7 +934,7 @@ def unbiased(student: Any, rng: Rng) -> None:
         )
 
 
-@prop("the mean gradient stays exact", 1, "leave_one_out")
+@prop("the mean gradient stays exact", 1, "leave_one_out", alone=False)
 def all_pairs(student: Any, rng: Rng) -> None:
     """All nine outcomes of two draws from three actions, each with its probability."""
     logits, rewards = rng.normal(size=3), signed(rng, 3)
