@@ -333,6 +333,10 @@ SAMPLE = Exercise(
                     "logits far below zero, and small ones",
                     lambda rng: (np.tile(np.array([[-1e4], [-1e4], [0.0]]) + UNEVEN, (10, 1)), fresh(rng)),
                 ),
+                Case(
+                    "an action without hope",
+                    lambda rng: (rng.normal(size=(20, 3)) - np.array([0.0, 2000.0, 0.0]), fresh(rng)),
+                ),
             ],
         ),
         shares,

@@ -1731,11 +1731,12 @@ def bits_with(kind: str) -> Make:
     return bits_of
 
 
-def bits_case(size: int, warm_up: int, chunk: int) -> Any:
+def bits_case(size: int, warm_up: int, chunk: int, loud: float = 1.0) -> Any:
     def draw(rng: Rng) -> tuple[Any, ...]:
         params = draw_params(rng, 5, 4)
         # A network that remembers: a state that is lost shows.
         params["b_ih"][4:8] += 2.0
+        params["b_out"] = params["b_out"] + loud * np.arange(5) if loud > 1 else params["b_out"]
         return rng.integers(0, 5, size=size), params, warm_up, chunk
 
     return draw
@@ -1761,6 +1762,7 @@ BITS = Exercise(
                 Case("one chunk", bits_case(40, 10, 500)),
                 Case("a warm-up of one", bits_case(12, 1, 500)),
                 Case("the last character only", bits_case(12, 11, 500)),
+                Case("logits in the thousands", bits_case(12, 2, 500, loud=1000.0)),
             ],
         ),
         numeric(
