@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 from dlgrade.course import registry
-from dlgrade.course.spec import Chapter
 from dlgrade.grading.grader import Grader
 from dlgrade.grading.results import ChapterResult
 from dlgrade.grading.seeds import PRACTICE_SEED, public_seed
 from dlgrade.grading.submissions import read
 from dlgrade.sandbox.launch import Launcher
-from msgspec.structs import replace
 
 ANSWERS = Path(__file__).parent / "answers"
 RIGHT = sorted((ANSWERS / "right").rglob("ch*.py"))
@@ -36,19 +34,11 @@ def test_right_answer_scores_full_marks(path: Path, grade: Callable[[Path], Chap
 def test_wrong_answer_loses_points(path: Path, nursery: Launcher) -> None:
     chapter, seed = registry.chapter(path.name[:5]), public_seed(PRACTICE_SEED)
     source = read(path, chapter.stem).source
-    result = Grader(without_training(chapter), seed, nursery).grade(source)
+    result = Grader(chapter.without_training(), seed, nursery).grade(source)
     if result.full_marks:  # then only training tells
         result = Grader(chapter, seed, nursery).grade(source)
     assert not result.problem, result.problem
     assert 0 < result.score < result.max_score, failures(result)
-
-
-def without_training(chapter: Chapter) -> Chapter:
-    """A chapter without the checks that take long, and without those that build on them."""
-    long = {check.name for e in chapter.exercises for check in e.checks if check.kind == "training"}
-    checks = [tuple(c for c in e.checks if not {c.name, *c.needs} & long) for e in chapter.exercises]
-    kept = [replace(e, checks=some) for e, some in zip(chapter.exercises, checks, strict=True) if some]
-    return replace(chapter, exercises=tuple(kept))
 
 
 @pytest.mark.parametrize("id", registry.stems())

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 Kind = Literal["numeric", "gradient", "property", "statistical", "training"]
 
@@ -101,3 +102,10 @@ class Chapter(msgspec.Struct, frozen=True, kw_only=True):
 
     def exercise(self, name: str) -> Exercise | None:
         return next((e for e in self.exercises if e.name == name), None)
+
+    def without_training(self) -> Chapter:
+        """The same chapter without the checks that train, and without those that need one of them."""
+        long = {check.name for e in self.exercises for check in e.checks if check.kind == "training"}
+        checks = [tuple(c for c in e.checks if not {c.name, *c.needs} & long) for e in self.exercises]
+        kept = [replace(e, checks=some) for e, some in zip(self.exercises, checks, strict=True) if some]
+        return replace(self, exercises=tuple(kept))
