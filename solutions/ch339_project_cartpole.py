@@ -1,4 +1,4 @@
-"""Chapter 339: Project: Reinforcement Learning - CartPole
+"""Chapter 339: Project: Reinforcement Learning — CartPole
 
 A pole stands on a cart, and every fiftieth of a second the cart is pushed to the left or to the right. Nobody says how
 to keep the pole up: there is a reward of 1 for every step that it lasts. You build the whole of it: the physics, many

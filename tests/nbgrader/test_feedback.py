@@ -93,6 +93,13 @@ def test_what_is_not_written_is_said_once() -> None:
     assert html.unescape(re.sub("<[^>]*>", "", data["text/html"])) == "f: 0 of 3 pointsf is still to do."
 
 
+def test_what_a_class_has_not_written_is_said_without_its_cases() -> None:
+    said = ("On six rows: It is still to do.", "It is still to do.", "On logits around ten thousand: It is still to do.")
+    checks = tuple(check(name, 0, 1, "missing", message=message) for name, message in zip("abc", said, strict=True))
+    data = feedback.outputs(exercise_result("f", checks), 3)[1]["data"]
+    assert data["text/plain"] == "f: 0 of 3 points\nIt is still to do."
+
+
 def test_full_marks_are_short() -> None:
     result = exercise_result("f", (check("a", 1, 1, "passed"), check("b", 2, 2, "passed")))
     data = feedback.outputs(result, 3, problem="A scratch cell stopped.")[1]["data"]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from dlgrade.grading.grader import WITHHELD
 from dlgrade.grading.results import CheckResult, ExerciseResult
 from dlgrade.report.parts import STATUS_LABELS, alike, explanation, passed, printed_title, skipped, wrong
 from dlgrade.report.safe import head, one_line, tail, visible
@@ -107,8 +108,9 @@ def _explained(check: CheckResult, *, again: bool) -> Iterator[str]:
 
 
 def _still_to_do(result: ExerciseResult) -> str:
-    """What the checks of an exercise that is not there say, once."""
-    said = dict.fromkeys(check.message for check in result.checks if check.message)
+    """What the checks of an exercise that is not there say, once and without the cases they would have tried."""
+    plain = WITHHELD["missing"]
+    said = dict.fromkeys(plain if c.message.endswith(plain) else c.message for c in result.checks if c.message)
     return " ".join(visible(sentence) for sentence in said) or "Still to do."
 
 

@@ -20,7 +20,8 @@ try:
 except ImportError:
     import sys
 
-    print("{name} was not checked: dlgrade is not installed here. Hand in all the same.", file=sys.stderr)
+    print("{name} was not checked: dlgrade is not installed here.", file=sys.stderr)
+    print("Hand in all the same.", file=sys.stderr)
 else:
     practice("{chapter}:{name}")"""
 

@@ -1715,7 +1715,7 @@ def draw_picture(student: Any, figure: Any) -> None:
 CHAPTER = Chapter(
     id="ch339",
     slug="project_cartpole",
-    title="Project: Reinforcement Learning - CartPole",
+    title="Project: Reinforcement Learning — CartPole",
     part="Projects",
     summary="CartPole from the physics to evaluation: parallel copies, policy and value networks with every gradient "
     "by formula, generalised advantages, PPO, and a pole that stands for 475 steps and more.",
