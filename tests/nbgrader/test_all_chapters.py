@@ -1,6 +1,6 @@
 """Every chapter through nbgrader: generated, its own solution graded at full points, and validated.
 
-Validation leaves out the large projects, which would train for minutes once more.
+Validation leaves out the large projects, which would train once more, a CPU minute in all.
 """
 
 from __future__ import annotations

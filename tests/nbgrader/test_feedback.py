@@ -94,7 +94,11 @@ def test_what_is_not_written_is_said_once() -> None:
 
 
 def test_what_a_class_has_not_written_is_said_without_its_cases() -> None:
-    said = ("On six rows: It is still to do.", "It is still to do.", "On logits around ten thousand: It is still to do.")
+    said = (
+        "On six rows: It is still to do.",
+        "It is still to do.",
+        "On logits around ten thousand: It is still to do.",
+    )
     checks = tuple(check(name, 0, 1, "missing", message=message) for name, message in zip("abc", said, strict=True))
     data = feedback.outputs(exercise_result("f", checks), 3)[1]["data"]
     assert data["text/plain"] == "f: 0 of 3 points\nIt is still to do."

@@ -136,3 +136,11 @@ def test_names_are_what_nbgrader_allows() -> None:
         "",
         "",
     ]
+
+
+def test_a_test_cell_waits_for_what_its_answer_calls() -> None:
+    """The players of chapter 326 take Adam's steps, and Adam is a later exercise."""
+    found = json.loads(source_notebook(registry.chapter("ch326")))["cells"]
+    ids = [c["metadata"].get("nbgrader", {}).get("grade_id") for c in found]
+    [adam] = [i for i, c in enumerate(found) if "def adam_step(" in "".join(c["source"])]
+    assert ids.index("ch326-players") > adam

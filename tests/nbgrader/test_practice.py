@@ -105,7 +105,7 @@ def test_without_dlgrade_there_is_a_plain_message(parts: dict[str, str]) -> None
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith("softmax was not checked: dlgrade is not installed here.")
-    assert len(done.stderr.splitlines()) == 1
+    assert len(done.stderr.splitlines()) == 2
 
 
 def test_outside_of_a_notebook_there_is_nothing_to_check(tmp_path: Path) -> None:

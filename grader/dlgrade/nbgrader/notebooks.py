@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import msgspec
 
 from dlgrade.authoring.notebooks import Cell, cells_of, dumps, notebook
@@ -38,7 +40,7 @@ def source_notebook(chapter: Chapter) -> str:
 
     The points of the test cells are the exercises'. Functions that share an exercise share its cell; code that belongs
     to no exercise is given, and locked, but for imports, which a student may add to. A test cell stands below its
-    answer, or further down if its checks need functions that come later.
+    answer, or further down if its checks, or the functions they call, need what comes later.
     """
     parts = cells_of(registry.solution_file(chapter).read_text(encoding="utf-8"))
     owners = _owners(chapter)
@@ -58,12 +60,23 @@ def source_notebook(chapter: Chapter) -> str:
             written += _answer(chapter, owner, answer)
             waiting.append(owner)
             to_come.difference_update(answer.names)
-        for exercise in [e for e in waiting if not asked_for([e]) & to_come]:
+        for exercise in [e for e in waiting if not _needed(parts, e) & to_come]:
             written.append(_test(chapter, exercise))
             waiting.remove(exercise)
     # Those whose functions are all in another exercise's cell.
     written += [_test(chapter, exercise) for exercise in chapter.exercises if exercise.name not in begun]
     return dumps(notebook([cell for cell, _ in written], [metadata for _, metadata in written]))
+
+
+def _needed(parts: list[Cell], exercise: Exercise) -> set[str]:
+    """The top-level names that an exercise's checks call, and those that these use in turn."""
+    needed, before = asked_for([exercise]), 0
+    while before != len(needed):
+        before = len(needed)
+        for part in parts:
+            if needed.intersection(part.names):
+                needed |= {node.id for node in ast.walk(ast.parse(part.source)) if isinstance(node, ast.Name)}
+    return needed
 
 
 def _owners(chapter: Chapter) -> dict[str, Exercise]:

@@ -2558,9 +2558,10 @@ def rest_of_system(student: Any, rng: Rng) -> None:
     fitted_like_ours(student, rng, "params", "state", "temperature", "history")
 
 
-def asked_case(n: int) -> Any:
+def asked_case(n: int, loud: float = 0.0) -> Any:
     def draw(rng: Rng) -> tuple[Any, ...]:
         params, state = draw_net(rng, table=3)
+        params = {**params, "b2": params["b2"] + loud * np.arange(len(params["b2"]))}
         X, logs, _ = raw_records(rng, n)
         system = {"scaler": fit(raw_records(rng, 9)[0]), "params": params, "state": state, "temperature": 1.7}
         return {**system, "history": {"best_epoch": 0}}, X, logs
@@ -2682,7 +2683,11 @@ SYSTEM = Exercise(
             1,
             "predict",
             answered,
-            [Case("seven records, one with a long log", asked_case(7)), Case("a single record", asked_case(1))],
+            [
+                Case("seven records, one with a long log", asked_case(7)),
+                Case("a single record", asked_case(1)),
+                Case("logits of thousands", asked_case(3, loud=4000.0)),
+            ],
         ),
         reaches_target,
         calibrated,
