@@ -208,7 +208,7 @@ def predict(images, params, scale):
     return np.concatenate(said)
 
 
-def train(images, labels, val_images, val_labels, rng, n_classes=10, filters=(8, 16), epochs=6, batch_size=50, lr=0.01, max_shift=1):
+def train(images, labels, val_images, val_labels, rng, n_classes=10, filters=(8, 16), epochs=8, batch_size=50, lr=0.005, max_shift=1):
     raise NotImplementedError
 
 
