@@ -283,6 +283,7 @@ NORMALIZE = Exercise(
             [
                 Case("uint8 images", lambda rng: (raw_images(rng, 4, 5, 6),)),
                 Case("a list", lambda rng: (rng.normal(3.0, 2.0, size=(2, 3, 2)).tolist(),)),
+                Case("pixels between 0 and 1", lambda rng: (rng.random((2, 4, 3)),)),
             ],
         ),
         numeric(
@@ -439,6 +440,7 @@ BATCHES = Exercise(
             [
                 Case("two of four, and one of three", lambda rng: (11, 4, rng)),
                 Case("fewer samples than a batch", lambda rng: (5, 50, rng)),
+                Case("two of four, and one of one", lambda rng: (9, 4, rng)),
             ],
         ),
     ),
@@ -1659,10 +1661,26 @@ def right_pass(student: Any, rng: Rng) -> None:
     counted(student, rng, 1e3, False)
 
 
+def straight_line(slopes: Array, error: Array) -> Callable[[Params], tuple[float, Params]]:
+    return lambda p: (float(floats(p["w"]) @ slopes), {"w": slopes + error})
+
+
+# The slopes of a straight line, by how much the second one's gradient is off, and how many entries that makes wrong.
+ALLOWANCES = (
+    ((-1000.0, 0.5), 5e-4, 0, "an error that is small beside the largest slope, which is negative"),
+    ((0.1, 0.2), 1.5e-6, 1, "slopes below 1, and an error just above the tolerance"),
+)
+
+
 @prop("wrong entries are found and counted", 2, "wrong_gradients")
 def wrong_found(student: Any, rng: Rng) -> None:
     counted(student, rng, 1.0, True)
     counted(student, rng, 1e3, True)
+    for slopes, error, count, reason in ALLOWANCES:
+        line = straight_line(np.array(slopes), np.array([0.0, error]))
+        with case_of(reason):
+            got = student.wrong_gradients(Callback(line, "loss_and_grads"), {"w": np.array([1.0, 2.0])})
+            same(entry(got, "w", "the dict of counts"), count, "the number of wrong entries of w")
 
 
 @prop("one entry at a time, and all of them", 1, "wrong_gradients")
