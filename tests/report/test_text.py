@@ -93,6 +93,17 @@ def test_an_absent_function_is_said_to_be_absent(chapter, check):
     assert "  · There is no `bce` in the file.\n" in page
 
 
+def test_what_waits_for_an_unwritten_function_is_unwritten_too(chapter, check):
+    waits = check("gradient", 1, "skipped", "Not tried until this passes: value.")
+    given = check("twice", 1, "missing", "`same_twice` calls `mse`, which is still to do.")
+    exercise = exercise_result("mse", (check("value", 1, "missing", "`mse` is still to do."), given, waits))
+    assert exercise.status == "missing"
+    page = render("text", chapter((exercise,)))
+    assert "not written yet" in page
+    assert "Not tried" not in page
+    assert "same_twice" not in page
+
+
 def test_a_file_that_stopped_halfway_is_reported_as_far_as_it_went(halfway):
     page = render("text", halfway)
     assert page.index("│ The file stopped at line 24") < page.index("✓ mse") < page.index("The result is nan")

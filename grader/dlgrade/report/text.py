@@ -128,9 +128,10 @@ def _missing(width: int, chapter: ChapterResult) -> Iterator[str]:
     """What the grader says of exercises not begun beyond their being so, which their rows say; of several, once."""
     said = set()
     for exercise in (e for e in chapter.exercises if e.status == "missing"):
-        for message in dict.fromkeys(one_line(c.message) for c in exercise.checks):
+        for message in dict.fromkeys(one_line(c.message) for c in exercise.checks if c.status == "missing"):
             gist = message.replace(exercise.name, "")
-            plain_todo = message.endswith("` is still to do.") and message.count("`") == 2
+            itself = f"calls `{exercise.name}`" in message or message.count("`") == 2
+            plain_todo = message.endswith(" is still to do.") and itself
             if message and not plain_todo and gist not in said:
                 said.add(gist)
                 line = message if exercise.name in message else f"{exercise.name}: {message}"
