@@ -90,6 +90,7 @@ def lstm_part(params, side):
 def adam_step(params, grads, state, lr):
     """GIVEN: one step of Adam (chapter 312). state is a dict that belongs to it, empty at the start."""
     t = state.get("t", 0) + 1
+    grads = {name: np.asarray(grads[name], dtype=np.float64) for name in params}
     m = {name: 0.9 * state.get("m", {}).get(name, 0.0) + 0.1 * grads[name] for name in params}
     v = {name: 0.999 * state.get("v", {}).get(name, 0.0) + 0.001 * grads[name] ** 2 for name in params}
     new = {}

@@ -287,6 +287,10 @@ def loss_case(*lengths: int, steps: int, vocab: int, scale: float = 1.0, under: 
     return draw
 
 
+def in_float32(logits: Array, targets: Array, mask: Array) -> tuple[Array, ...]:
+    return logits.astype(np.float32), targets, mask
+
+
 def all_wrong(draw: Draw) -> Draw:
     """The least probable token is the target everywhere: no position, not even padding, has a loss of 0 by chance."""
 
@@ -388,7 +392,7 @@ LOSS = Exercise(
     checks=(
         numeric(
             "the mean over real tokens",
-            4,
+            3,
             "masked_cross_entropy",
             ref.masked_cross_entropy,
             LOSS_CASES,
@@ -424,6 +428,16 @@ LOSS = Exercise(
             "masked_cross_entropy",
             ref.masked_cross_entropy,
             [Case("logits of ten thousand", all_wrong(loss_case(2, 3, steps=3, vocab=4, scale=1e4)))],
+        ),
+        numeric(
+            "lists and float32 are accepted, float64 comes back",
+            1,
+            "masked_cross_entropy",
+            ref.masked_cross_entropy,
+            [
+                Case("lists", lambda rng: tuple(a.tolist() for a in loss_case(2, 3, steps=3, vocab=4)(rng))),
+                Case("float32 logits", lambda rng: in_float32(*loss_case(2, 3, steps=3, vocab=4)(rng))),
+            ],
         ),
         unchanged(1, {"masked_cross_entropy": loss_case(1, 2, steps=2, vocab=3)}),
     ),
@@ -715,17 +729,55 @@ def run_model(student: Any, i: dict[str, Any]) -> tuple[Any, ...]:
     return items(answer, ("logits", "cache"))
 
 
-def model_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
-    grads = student.seq2seq_backward(i["dout"], run_model(student, i)[1])
+def model_back(student: Any, i: dict[str, Any], cache: Any) -> dict[str, Any]:
+    grads = student.seq2seq_backward(i["dout"], cache)
     return {f"params.{name}": entry(grads, name, "the dict of gradients") for name in MODEL_KEYS}
 
 
-def model_check(name: str, points: int, wanted: tuple[str, ...], cases: list[tuple[str, Any]]) -> Check:
+def model_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
+    return model_back(student, i, run_model(student, i)[1])
+
+
+def model_reference(*wanted: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def reference(i: dict[str, Any]) -> dict[str, Any]:
         _, cache = ref.seq2seq_forward(i["source"], lengths_of(i["mask"]), i["inputs"], i["params"])
         grads = ref.seq2seq_backward(i["dout"], cache)
         return {f"params.{key}": grads[key] for key in wanted}
 
+    return reference
+
+
+def cache_serves(
+    points: int,
+    functions: tuple[str, str],
+    draw: Callable[[Rng], dict[str, Any]],
+    passed: Callable[[Any, dict[str, Any]], Any],
+    back: Callable[[Any, dict[str, Any], Any], dict[str, Any]],
+    reference: Callable[[dict[str, Any]], dict[str, Any]],
+) -> Check:
+    """A backward depends on its arguments alone and leaves them alone.
+
+    `passed` gives the answer of a forward pass, with the cache last, and `back` the gradients by name.
+    """
+
+    @prop("a cache serves its own pass, twice, and its gradient is left as it was", points, *functions)
+    def check(student: Any, rng: Rng) -> None:
+        first, other = draw(rng), draw(rng)
+        cache = passed(student, first)[-1]
+        passed(student, other)
+        again = {**first, "dout": other["dout"]}
+        for reason, inputs in (("after another forward pass", first), ("a second time, with another gradient", again)):
+            with case_of(f"a cache used {reason}"):
+                got = back(student, inputs, cache)
+                message = f"`{functions[1]}` modified its first argument in place; work on a copy or a new array."
+                holds(0 not in student.changed, message)
+                for key, right in reference(inputs).items():
+                    same(got[key], right, f"the gradient of {key.split('.')[-1]}")
+
+    return check
+
+
+def model_check(name: str, points: int, wanted: tuple[str, ...], cases: list[tuple[str, Any]]) -> Check:
     return gradient(
         name,
         points,
@@ -733,7 +785,7 @@ def model_check(name: str, points: int, wanted: tuple[str, ...], cases: list[tup
         [GradientCase(reason, draw) for reason, draw in cases],
         value=lambda student, i: run_model(student, i)[0],
         grads=model_grads,
-        reference=reference,
+        reference=model_reference(*wanted),
     )
 
 
@@ -763,7 +815,7 @@ BACKWARD = Exercise(
     checks=(
         model_check("gradients of the output layer", 2, ("W_out", "b_out"), BACKWARD_CASES),
         model_check("gradients of the decoder", 3, side_keys("dec"), BACKWARD_CASES),
-        model_check("gradients of the encoder, through the context", 5, side_keys("enc"), BACKWARD_CASES),
+        model_check("gradients of the encoder, through the context", 4, side_keys("enc"), BACKWARD_CASES),
         model_check("gradient of the token vectors, from both sides", 4, ("E",), BACKWARD_CASES),
         model_check(
             "gradients are computed, not approximated",
@@ -779,6 +831,14 @@ BACKWARD = Exercise(
                     model_inputs(model_case(2, 1, steps=2, vocab=4, e=2, hidden=2), steep=STEEP),
                 ),
             ],
+        ),
+        cache_serves(
+            1,
+            ("seq2seq_forward", "seq2seq_backward"),
+            model_inputs(model_case(2, 3, steps=2, e=2, hidden=3)),
+            run_model,
+            model_back,
+            model_reference(*MODEL_KEYS),
         ),
     ),
     mistakes=(
@@ -1159,6 +1219,9 @@ def beam_of_huge_logits(student: Any, rng: Rng) -> None:
     args = (0, 1, 4, 2)
     with case_of("logits near 4096, and one near 0"):
         searches(student, telling_beam(rng, 5, args, ("logits",), made=loud_speaker), *args)
+    args = (0, 1, 2, 50)
+    with case_of("the same, and a beam so wide that even the least probable answers are kept"):
+        searches(student, telling_beam(rng, 3, args, (), made=loud_speaker), *args)
 
 
 @prop("it finds what greedy decoding misses", 3, "beam_search")
@@ -1345,7 +1408,11 @@ def run_context(student: Any, i: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def context_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
-    answer = student.attention_context_backward(i["dout"], run_context(student, i)[2])
+    return context_go_back(student, i, run_context(student, i)[2])
+
+
+def context_go_back(student: Any, i: dict[str, Any], cache: Any) -> dict[str, Any]:
+    answer = student.attention_context_backward(i["dout"], cache)
     dquery, dkeys, grads = items(answer, ("dquery", "dkeys", "grads"))
     return {"query": dquery, "keys": dkeys, **{f"params.{n}": entry(grads, n, "`grads`") for n in ("W_q", "W_k", "v")}}
 
@@ -1401,7 +1468,7 @@ CONTEXT = Exercise(
         ),
         gradient(
             "all gradients",
-            7,
+            5,
             ("attention_context", "attention_context_backward"),
             [
                 *(GradientCase(reason, context_inputs(draw)) for reason, draw in CONTEXT_DRAWS),
@@ -1417,6 +1484,15 @@ CONTEXT = Exercise(
             grads=context_grads,
             reference=context_reference,
         ),
+        cache_serves(
+            1,
+            ("attention_context", "attention_context_backward"),
+            context_inputs(context_case(2, 3, steps=3, h=4, k=2, a=3)),
+            run_context,
+            context_go_back,
+            context_reference,
+        ),
+        unchanged(1, {"attention_context": context_case(2, 1, steps=3, h=2, k=3, a=2)}, keep=(2,)),
     ),
     mistakes=(
         Mistake(
@@ -1532,6 +1608,13 @@ def reference_losses(params: Any, rng: Any, *args: Any) -> Any:
     return trainer()(params, copy, *args)
 
 
+@prop("the caller's model is left as it was", 1, "train", alone=False)
+def model_kept(student: Any, rng: Rng) -> None:
+    items(student.train(*train_case(2)(rng)), ("params", "losses"))
+    message = "`train` modified the params that it was given; begin with a copy, or make a new dict in every step."
+    holds(0 not in student.changed, message)
+
+
 @training("it learns to reverse sequences it has never seen", 4, "train", cpu_s=60.0)
 def learns_reversal(student: Any, rng: Rng) -> None:
     # Right answers on 40 seeds: at least 99.6 % of new sequences reversed exactly.
@@ -1567,7 +1650,7 @@ TRAIN = Exercise(
     checks=(
         numeric(
             "losses, step by step",
-            3,
+            2,
             "train",
             reference_losses,
             [Case("four steps", train_case(4)), Case("one step", train_case(1)), Case("no step at all", train_case(0))],
@@ -1584,6 +1667,7 @@ TRAIN = Exercise(
             result="the model",
         ),
         learns_reversal,
+        model_kept,
     ),
     mistakes=(
         Mistake(

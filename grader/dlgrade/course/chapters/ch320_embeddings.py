@@ -299,7 +299,7 @@ BACKWARD = Exercise(
         ),
         adjoint,
         numeric(
-            "sizes from a millionth to a million",
+            "sizes from a millionth to a million, and float32",
             1,
             "embedding_backward",
             summed,
@@ -307,7 +307,11 @@ BACKWARD = Exercise(
                 Case(
                     "gradients of very different sizes, ids repeated",
                     lambda rng: (10.0 ** rng.integers(-6, 7, size=(8, 3)), np.array([0, 1, 2, 3, 3, 2, 1, 0]), 5),
-                )
+                ),
+                Case(
+                    "float32, to be added up in float64",
+                    lambda rng: (rng.normal(size=(20, 3)).astype(np.float32), rng.integers(3, size=20), 4),
+                ),
             ],
             result="`dtable`",
         ),
@@ -431,7 +435,7 @@ COSINE = Exercise(
     checks=(
         numeric(
             "cosine with every row",
-            5,
+            4,
             "cosine_similarity",
             ref.cosine_similarity,
             [
@@ -449,15 +453,18 @@ COSINE = Exercise(
             [Case("two rows of zeros", some_zero), Case("a query of zeros", zero_query)],
         ),
         numeric(
-            "tiny and huge vectors",
+            "tiny and huge vectors, and float32",
             1,
             "cosine_similarity",
             ref.cosine_similarity,
             [
                 Case("entries of about a millionth", vectors(4, 3, 1e-6)),
+                Case("entries of about a million-millionth", vectors(4, 3, 1e-12)),
                 Case("entries of a million", vectors(4, 3, 1e6)),
+                Case("float32 arrays", lambda rng: tuple(a.astype(np.float32) for a in vectors(4, 3)(rng))),
             ],
         ),
+        unchanged(1, {"cosine_similarity": vectors(4, 3)}),
     ),
     mistakes=(
         Mistake(
@@ -548,6 +555,12 @@ def ties(rng: Rng) -> tuple[Any, ...]:
     return table, np.array([2.0, 0.0]), 6
 
 
+def many_ties(rng: Rng) -> tuple[Any, ...]:
+    """The same with so many rows that a sort which need not keep the order of equals does not keep it."""
+    table, query, _ = ties(rng)
+    return np.tile(table, (12, 1)), query, 50
+
+
 NEAREST = Exercise(
     name="nearest",
     title="Nearest neighbours",
@@ -571,6 +584,7 @@ NEAREST = Exercise(
                 Case("the four nearest of nine", asked(9, 4, 4)),
                 Case("all of them", asked(6, 3, 6)),
                 Case("the two nearest of ten, in two dimensions", asked(10, 2, 2)),
+                Case("without k: the nearest alone", vectors(7, 3)),
             ],
             result="the list of ids",
         ),
@@ -592,7 +606,7 @@ NEAREST = Exercise(
             2,
             "nearest",
             neighbours,
-            [Case("three rows in the same direction", ties)],
+            [Case("three rows in the same direction", ties), Case("36 rows in the same direction", many_ties)],
             result="the list of ids",
         ),
     ),
@@ -617,6 +631,11 @@ NEAREST = Exercise(
             advice="Turning a sorted list round also turns round those that are equal: sort the negative similarities, "
             "with kind='stable'.",
             replaces={"nearest": neighbours_with(order=lambda s: np.argsort(s, kind="stable")[::-1])},
+        ),
+        Mistake(
+            name="ties-in-any-order",
+            advice="np.argsort keeps the order of equals only if it is told so: use kind='stable'.",
+            replaces={"nearest": neighbours_with(order=lambda s: np.argsort(-s))},
         ),
         Mistake(
             name="exclude-ignored",
@@ -1554,9 +1573,11 @@ def training_with(**changes: Any) -> dict[str, Any]:
     return {"train_skipgram": lambda *args: trained(*args, **changes)}
 
 
-def a_training(words: int, dim: int, pairs: int, steps: int, lr: float) -> Any:
+def a_training(words: int, dim: int, pairs: int, steps: int, lr: float, unused: int = 0) -> Any:
+    """Draws all arguments; the last `unused` words are in no pair."""
+
     def draw(rng: Rng) -> tuple[Any, ...]:
-        chosen = np.stack(a_batch(words, dim, pairs)(rng)[:2], axis=1)
+        chosen = np.stack(a_batch(words - unused, dim, pairs)(rng)[:2], axis=1)
         return chosen, words, dim, steps, lr, np.random.default_rng(int(rng.integers(1 << 62)))
 
     return draw
@@ -1566,6 +1587,7 @@ TRAININGS = [
     Case("five words, three dimensions, six steps", a_training(5, 3, 8, 6, 0.5)),
     Case("four words, four dimensions", a_training(4, 4, 10, 4, 1.0)),
     Case("a single step", a_training(6, 2, 5, 1, 0.3)),
+    Case("two words that are in no pair", a_training(6, 3, 7, 3, 0.5, unused=2)),
 ]
 
 # The nouns of the small language: 2k + g is of kind k and gender g. a is to b as c is to d.

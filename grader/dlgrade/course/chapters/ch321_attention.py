@@ -10,7 +10,7 @@ from dlreference import attention as ref
 from dlreference.losses import softmax, softmax_backward
 
 from dlgrade.course.compare import entry, holds, items, numbers, same
-from dlgrade.course.kinds import Case, GradientCase, Rng, gradient, numeric, prop, unchanged
+from dlgrade.course.kinds import Case, GradientCase, Rng, case_of, gradient, numeric, prop, unchanged
 from dlgrade.course.spec import Chapter, Exercise, Mistake, Picture
 
 Array = np.ndarray[Any, Any]
@@ -90,6 +90,13 @@ def ms_no_shift(scores: Array, mask: Any = None) -> Array:
     return e / np.where(total == 0, 1.0, total)
 
 
+def ms_peak_of_all(scores: Array, mask: Any = None) -> Array:
+    s = np.asarray(scores, dtype=np.float64)
+    e = np.where(as_mask(s, mask), np.exp(s - s.max(axis=-1, keepdims=True)), 0.0)
+    total = e.sum(axis=-1, keepdims=True)
+    return e / np.where(total == 0, 1.0, total)
+
+
 def ms_times_mask(scores: Array, mask: Any = None) -> Array:
     return softmax(np.asarray(scores) * as_mask(scores, mask))
 
@@ -121,7 +128,7 @@ MASKED_SOFTMAX = Exercise(
         ),
         numeric(
             "forbidden entries get zero, the others share the one",
-            5,
+            4,
             "masked_softmax",
             ref.masked_softmax,
             [
@@ -157,10 +164,21 @@ MASKED_SOFTMAX = Exercise(
                 Case(
                     "the largest score is forbidden",
                     lambda rng: (
-                        np.array([[1e4, 0.3, -0.2], [-1e4, -1e4 + 1, 5.0]]),
-                        np.array([[0, 1, 1], [1, 1, 0]], dtype=bool),
+                        # In the last row it is larger by 30, and the others' weights have not yet vanished beside it.
+                        np.array([[1e4, 0.3, -0.2], [-1e4, -1e4 + 1, 5.0], [0.3, 30.0, -0.2]]),
+                        np.array([[0, 1, 1], [1, 1, 0], [1, 0, 1]], dtype=bool),
                     ),
                 ),
+            ],
+        ),
+        numeric(
+            "whole numbers and float32 are accepted, float64 comes back",
+            1,
+            "masked_softmax",
+            ref.masked_softmax,
+            [
+                Case("scores that are whole numbers", lambda rng: (rng.integers(-3, 4, size=(3, 4)), np.tri(3, 4) > 0)),
+                Case("float32 scores", lambda rng: (rng.normal(size=(2, 4)).astype(np.float32),)),
             ],
         ),
         unchanged(1, {"masked_softmax": lambda rng: (rng.normal(size=(2, 3)), np.ones((2, 3), dtype=bool))}),
@@ -197,6 +215,11 @@ MASKED_SOFTMAX = Exercise(
             name="scores-not-shifted",
             advice="exp of a large score overflows: subtract the largest allowed score of each row first.",
             replaces={"masked_softmax": ms_no_shift},
+        ),
+        Mistake(
+            name="peak-of-forbidden-scores",
+            advice="Subtract the maximum of the ALLOWED scores: beside a huge forbidden one they would all become 0.",
+            replaces={"masked_softmax": ms_peak_of_all},
         ),
         Mistake(
             name="mask-multiplied",
@@ -517,6 +540,16 @@ def backward_check(name: str, points: int, wanted: tuple[str, ...], cases: list[
     )
 
 
+def backward_arguments(draw: Draw) -> Draw:
+    """Draws the arguments of `attention_backward`."""
+
+    def arguments(rng: Rng) -> tuple[Any, ...]:
+        inputs = backward_draw(draw)(rng)
+        return tuple(inputs[name] for name in ("dout", "q", "k", "v", "weights"))
+
+    return arguments
+
+
 BACKWARD_CASES = [
     ("more keys than queries", backward_draw(qkv(2, 3, 5, 4, 2))),
     ("as many keys as queries, square heads", backward_draw(qkv(2, 4, 4, 4, 4))),
@@ -538,7 +571,7 @@ ATTENTION_BACKWARD = Exercise(
     ),
     checks=(
         backward_check("gradient of the values", 4, ("v",), BACKWARD_CASES),
-        backward_check("gradient of the queries, through the softmax", 6, ("q",), BACKWARD_CASES),
+        backward_check("gradient of the queries, through the softmax", 5, ("q",), BACKWARD_CASES),
         backward_check("gradient of the keys, through the softmax", 6, ("k",), BACKWARD_CASES),
         backward_check(
             "masked attention, and a query that looks at nothing",
@@ -558,6 +591,7 @@ ATTENTION_BACKWARD = Exercise(
                 ("tiny queries and huge keys", backward_draw(qkv(1, 2, 3, 2, 2), steep=STEEP)),
             ],
         ),
+        unchanged(1, {"attention_backward": backward_arguments(qkv(2, 3, 4, 3, 2))}),
     ),
     mistakes=(
         Mistake(
@@ -812,6 +846,7 @@ MULTI_HEAD = Exercise(
                 Case("a causal mask", mha_case(2, 4, 6, 2, lambda rng: ref.causal_mask(4))),
                 Case("a padding mask (B, 1, T)", mha_case(3, 4, 6, 2, lambda rng: ref.padding_mask([4, 2, 3], 4))),
                 Case("as many heads as sequences", mha_case(2, 4, 6, 2, random_mask(2, 4, 4))),
+                Case("one mask of the keys for all, (T,)", mha_case(2, 4, 6, 2, lambda rng: rng.permutation(4) < 3)),
             ],
             pick=0,
             result="out",
@@ -883,11 +918,35 @@ def mha_value(student: Any, inputs: dict[str, Any]) -> Any:
     return items(answer, ("out", "cache"))[0]
 
 
-def mha_grads(student: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+def mha_passed(student: Any, inputs: dict[str, Any]) -> Any:
+    """The cache of a forward pass."""
     answer = student.call("multi_head", inputs["x"], inputs["params"], inputs["n_heads"], inputs["mask"], keep=(1,))
-    cache = items(answer, ("out", "cache"))[1]
+    return items(answer, ("out", "cache"))[1]
+
+
+def mha_back(student: Any, inputs: dict[str, Any], cache: Any) -> dict[str, Any]:
     dx, grads = items(student.multi_head_backward(inputs["dout"], cache), ("dx", "grads"))
     return {"x": dx, **{f"params.{name}": entry(grads, name, "`grads`") for name in inputs["params"]}}
+
+
+def mha_grads(student: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return mha_back(student, inputs, mha_passed(student, inputs))
+
+
+@prop("a cache serves its own pass, twice, and dout is left as it was", 1, "multi_head", "multi_head_backward")
+def mha_cache_serves(student: Any, rng: Rng) -> None:
+    first, other = (mha_inputs(mha_case(2, 3, 4, 2))(rng) for _ in range(2))
+    cache = mha_passed(student, first)
+    mha_passed(student, other)
+    again = {**first, "dout": other["dout"]}
+    for reason, inputs in (("after another forward pass", first), ("a second time, with another dout", again)):
+        with case_of(f"a cache used {reason}"):
+            got = mha_back(student, inputs, cache)
+            holds(
+                0 not in student.changed, "`multi_head_backward` modified its argument `dout` in place; work on a copy."
+            )
+            for key, right in mha_right(*got)(inputs).items():
+                same(got[key], right, f"the gradient of {key.split('.')[-1]}")
 
 
 def mha_right(*wanted: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -989,7 +1048,7 @@ MULTI_HEAD_BACKWARD = Exercise(
     checks=(
         mha_check("gradient of the output projection", 3, ("params.W_o",), MHA_CASES),
         mha_check("gradients of the other projections", 5, ("params.W_q", "params.W_k", "params.W_v"), MHA_CASES),
-        mha_check("gradient of the inputs, on all three ways", 5, ("x",), MHA_CASES),
+        mha_check("gradient of the inputs, on all three ways", 4, ("x",), MHA_CASES),
         mha_check(
             "masked, and at any scale",
             2,
@@ -1000,6 +1059,7 @@ MULTI_HEAD_BACKWARD = Exercise(
                 ("tiny inputs and huge weights", mha_inputs(mha_case(1, 3, 4, 2), steep=STEEP)),
             ],
         ),
+        mha_cache_serves,
     ),
     mistakes=(
         Mistake(
@@ -1149,7 +1209,7 @@ ADDITIVE = Exercise(
     checks=(
         numeric(
             "the scores",
-            5,
+            4,
             "additive_scores",
             additive,
             [
@@ -1173,6 +1233,13 @@ ADDITIVE = Exercise(
             value=lambda student, i: student.additive_scores(i["query"], i["keys"], i["params"]),
             grads=additive_grads,
             reference=additive_reference,
+        ),
+        unchanged(
+            1,
+            {
+                "additive_scores": additive_draw(2, 2, 3, 3, 4, 2),
+                "additive_backward": lambda rng: (rng.normal(size=(2, 2, 3)), *additive_draw(2, 2, 3, 3, 4, 2)(rng)),
+            },
         ),
     ),
     mistakes=(

@@ -13,8 +13,8 @@ from dlreference.activations import d_gelu, gelu, relu
 from dlreference.optim import adamw_step
 
 from dlgrade.course.compare import below, entry, holds, items, numbers, same
-from dlgrade.course.kinds import Case, GradientCase, Rng, gradient, numeric, prop, unchanged
-from dlgrade.course.spec import Chapter, Exercise, Mistake, Picture
+from dlgrade.course.kinds import Case, GradientCase, Rng, case_of, gradient, numeric, prop, unchanged
+from dlgrade.course.spec import Chapter, Check, Exercise, Mistake, Picture
 
 Array = np.ndarray[Any, Any]
 Params = dict[str, Array]
@@ -46,6 +46,36 @@ def with_dout(draw: Callable[[Rng], dict[str, Any]]) -> Callable[[Rng], dict[str
     return inputs
 
 
+def cache_serves(
+    points: int,
+    functions: tuple[str, str],
+    draw: Callable[[Rng], dict[str, Any]],
+    passed: Callable[[Any, dict[str, Any]], Any],
+    back: Callable[[Any, dict[str, Any], Any], dict[str, Any]],
+    reference: Callable[[dict[str, Any]], dict[str, Any]],
+) -> Check:
+    """A backward depends on its arguments alone and leaves them alone.
+
+    `passed` gives the cache of a forward pass, `back` the gradients by name.
+    """
+
+    @prop("a cache serves its own pass, twice, and dout is left as it was", points, *functions)
+    def check(student: Any, rng: Rng) -> None:
+        first, other = draw(rng), draw(rng)
+        cache = passed(student, first)
+        passed(student, other)
+        again = {**first, "dout": other["dout"]}
+        for reason, inputs in (("after another forward pass", first), ("a second time, with another dout", again)):
+            with case_of(f"a cache used {reason}"):
+                got = back(student, inputs, cache)
+                message = f"`{functions[1]}` modified its argument `dout` in place; work on a copy or a new array."
+                holds(0 not in student.changed, message)
+                for key, right in reference(inputs).items():
+                    same(got[key], right, f"the gradient of {key.split('.')[-1]}", atol=1e-9)
+
+    return check
+
+
 # --- layer norm ------------------------------------------------------------------------------------------------------
 
 
@@ -68,13 +98,20 @@ def ln_with(
     return layer_norm
 
 
+def ln_shortcut(x: Array, gamma: Array, beta: Array) -> Any:
+    x, gamma, beta = floats(x, gamma, beta)
+    mean = x.mean(axis=-1, keepdims=True)
+    var = (x**2).mean(axis=-1, keepdims=True) - mean**2
+    return gamma * (x - mean) / np.sqrt(np.maximum(var, 0.0) + EPS) + beta, None
+
+
 def ln_plain(x: Array, gamma: Array, beta: Array) -> Any:
     return ln(x, np.ones_like(gamma), np.zeros_like(beta))
 
 
-def ln_case(*shape: int, scale: float = 1.0) -> Callable[[Rng], tuple[Array, ...]]:
+def ln_case(*shape: int, scale: float = 1.0, far: float = 0.0) -> Callable[[Rng], tuple[Array, ...]]:
     return lambda rng: (
-        scale * (rng.normal(size=shape) + rng.normal()),
+        scale * (rng.normal(size=shape) + rng.normal()) + far,
         rng.normal(size=shape[-1]),
         rng.normal(size=shape[-1]),
     )
@@ -104,7 +141,7 @@ LAYER_NORM = Exercise(
     checks=(
         numeric(
             "normalised over the features",
-            6,
+            5,
             "layer_norm",
             ln,
             [
@@ -122,6 +159,20 @@ LAYER_NORM = Exercise(
             "layer_norm",
             ln,
             [Case("features of a thousandth", ln_case(2, 3, 4, scale=1e-3))],
+            pick=0,
+            result="out",
+            keep=(1,),
+        ),
+        numeric(
+            "far from zero, whole numbers, float32",
+            1,
+            "layer_norm",
+            ln,
+            [
+                Case("features around ten thousand, with a spread of one", ln_case(2, 3, 6, far=1e4)),
+                Case("whole numbers", lambda rng: tuple(rng.integers(-9, 10, size=s) for s in ((3, 5), 5, 5))),
+                Case("x in float32", lambda rng: (rng.normal(size=(2, 3, 4)).astype(np.float32), *ln_case(4)(rng)[1:])),
+            ],
             pick=0,
             result="out",
             keep=(1,),
@@ -156,6 +207,12 @@ LAYER_NORM = Exercise(
             advice="The eps is 1e-5 here, PyTorch's; it shows where the variance is small.",
             replaces={"layer_norm": ln_with(eps=1e-6)},
             variants=({"layer_norm": ln_with(eps=1e-8)}, {"layer_norm": ln_with(eps=0.0)}),
+        ),
+        Mistake(
+            name="variance-by-the-shortcut",
+            advice="The mean of the squares minus the square of the mean loses its digits far from zero: subtract the "
+            "mean first, then square.",
+            replaces={"layer_norm": ln_shortcut},
         ),
         Mistake(
             name="gamma-and-beta-not-used",
@@ -211,10 +268,17 @@ def ln_value(student: Any, i: dict[str, Any]) -> Any:
     return items(student.call("layer_norm", i["x"], i["gamma"], i["beta"], keep=(1,)), ("out", "cache"))[0]
 
 
-def ln_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
-    cache = items(student.call("layer_norm", i["x"], i["gamma"], i["beta"], keep=(1,)), ("out", "cache"))[1]
+def ln_passed(student: Any, i: dict[str, Any]) -> Any:
+    return items(student.call("layer_norm", i["x"], i["gamma"], i["beta"], keep=(1,)), ("out", "cache"))[1]
+
+
+def ln_back(student: Any, i: dict[str, Any], cache: Any) -> dict[str, Any]:
     answer = items(student.layer_norm_backward(i["dout"], cache), ("dx", "dgamma", "dbeta"))
     return dict(zip(("x", "gamma", "beta"), answer, strict=True))
+
+
+def ln_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
+    return ln_back(student, i, ln_passed(student, i))
 
 
 def ln_reference(*wanted: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -256,13 +320,21 @@ LAYER_NORM_BACKWARD = Exercise(
         "axis with keepdims. dgamma and dbeta sum over all axes but the last.",
     ),
     checks=(
-        ln_check("gradient of x, through mean and variance", 8, ("x",), LN_CASES),
+        ln_check("gradient of x, through mean and variance", 7, ("x",), LN_CASES),
         ln_check("gradients of gamma and beta", 4, ("gamma", "beta"), LN_CASES),
         ln_check(
             "gradients are computed, not approximated",
             1,
             ("x", "gamma", "beta"),
             [("outputs far from zero, where differences lose digits", ln_inputs(2, 2, 3, far=1e6))],
+        ),
+        cache_serves(
+            1,
+            ("layer_norm", "layer_norm_backward"),
+            ln_inputs(2, 3, 4),
+            ln_passed,
+            ln_back,
+            ln_reference("x", "gamma", "beta"),
         ),
     ),
     mistakes=(
@@ -397,10 +469,17 @@ def ff_value(student: Any, i: dict[str, Any]) -> Any:
     return items(student.call("feed_forward", i["x"], i["params"], keep=(1,)), ("out", "cache"))[0]
 
 
-def ff_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
-    cache = items(student.call("feed_forward", i["x"], i["params"], keep=(1,)), ("out", "cache"))[1]
+def ff_passed(student: Any, i: dict[str, Any]) -> Any:
+    return items(student.call("feed_forward", i["x"], i["params"], keep=(1,)), ("out", "cache"))[1]
+
+
+def ff_back(student: Any, i: dict[str, Any], cache: Any) -> dict[str, Any]:
     dx, grads = items(student.feed_forward_backward(i["dout"], cache), ("dx", "grads"))
     return {"x": dx, **{f"params.{name}": entry(grads, name, "`grads`") for name in i["params"]}}
+
+
+def ff_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
+    return ff_back(student, i, ff_passed(student, i))
 
 
 def ff_reference(i: dict[str, Any]) -> dict[str, Any]:
@@ -436,7 +515,7 @@ FEED_FORWARD = Exercise(
         ),
         gradient(
             "all gradients",
-            10,
+            9,
             ("feed_forward", "feed_forward_backward"),
             [
                 GradientCase("all widths different", ff_inputs(2, 3, 4, 6)),
@@ -446,6 +525,9 @@ FEED_FORWARD = Exercise(
             value=ff_value,
             grads=ff_grads,
             reference=ff_reference,
+        ),
+        cache_serves(
+            1, ("feed_forward", "feed_forward_backward"), ff_inputs(2, 3, 4, 5), ff_passed, ff_back, ff_reference
         ),
     ),
     mistakes=(
@@ -759,17 +841,25 @@ def block_value(student: Any, i: dict[str, Any]) -> Any:
     return run_block(student, i["x"], i["params"], i["n_heads"], i["mask"])[0]
 
 
-def block_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
-    _, cache = run_block(student, i["x"], i["params"], i["n_heads"], i["mask"])
+def block_passed(student: Any, i: dict[str, Any]) -> Any:
+    return run_block(student, i["x"], i["params"], i["n_heads"], i["mask"])[1]
+
+
+def block_back(student: Any, i: dict[str, Any], cache: Any) -> dict[str, Any]:
     dx, grads = items(student.block_backward(i["dout"], cache), ("dx", "grads"))
     return {"x": dx, **{f"params.{name}": entry(grads, name, "`grads`") for name in NAMES}}
+
+
+def block_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
+    return block_back(student, i, block_passed(student, i))
 
 
 def block_reference(*wanted: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def reference(i: dict[str, Any]) -> dict[str, Any]:
         cache = right_block(i["x"], i["params"], i["n_heads"], i["mask"])[1]
         dx, grads = ref.transformer_block_backward(i["dout"], cache)
-        return {"x": dx} if wanted == ("x",) else {f"params.{name}": grads[name] for name in wanted}
+        found = {"x": dx, **{f"params.{name}": grads[name] for name in NAMES}}
+        return {key: grad for key, grad in found.items() if key.split(".")[-1] in wanted}
 
     return reference
 
@@ -810,10 +900,18 @@ BLOCK_BACKWARD = Exercise(
         "the gradients of all twelve parameters on the way.",
     ),
     checks=(
-        block_check("gradient of the inputs", 7, ("x",), BLOCK_CASES),
+        block_check("gradient of the inputs", 6, ("x",), BLOCK_CASES),
         block_check("gradients of the feed-forward network", 3, ("W1", "b1", "W2", "b2"), BLOCK_CASES),
         block_check("gradients of the attention", 6, ("W_q", "W_k", "W_v", "W_o"), BLOCK_CASES),
         block_check("gradients of both LayerNorms", 4, ("gamma1", "beta1", "gamma2", "beta2"), BLOCK_CASES),
+        cache_serves(
+            1,
+            ("block", "block_backward"),
+            block_inputs(2, 3, 4, 5, 2),
+            block_passed,
+            block_back,
+            block_reference("x", *NAMES),
+        ),
     ),
     mistakes=(
         Mistake(
@@ -1054,6 +1152,17 @@ def training_case(steps: int, warmup: int) -> Callable[[Rng], tuple[Any, ...]]:
     return draw
 
 
+def nearly_met(steps: int) -> Callable[[Rng], tuple[Any, ...]]:
+    """A target so near that the gradients are not large beside AdamW's eps: then their size shows in the step."""
+
+    def draw(rng: Rng) -> tuple[Any, ...]:
+        params, x, _, heads, mask, *rest = training_case(steps, 1)(rng)
+        out = right_block(x, params, heads, mask)[0]
+        return params, x, out + 1e-6 * rng.normal(size=x.shape), heads, mask, *rest
+
+    return draw
+
+
 @prop("the loss falls", 3, "train", cpu_s=10.0)
 def learns(student: Any, rng: Rng) -> None:
     x = rng.normal(size=(8, 4, 8))
@@ -1077,7 +1186,7 @@ def learns(student: Any, rng: Rng) -> None:
 def train_unchanged(student: Any, rng: Rng) -> None:
     args = training_case(2, 2)(rng)
     items(student.train(*args), ("params", "losses"))
-    holds(not student.changed, "train modified what it was given; work on new dicts and arrays.")
+    holds(not student.changed, "`train` modified what it was given; work on new dicts and arrays.")
 
 
 TRAIN = Exercise(
@@ -1099,6 +1208,7 @@ TRAIN = Exercise(
             "train",
             train_with(),
             [
+                Case("a target that is nearly met, where the size of the gradient shows", nearly_met(1)),
                 Case("a warm-up of three steps", training_case(4, 3)),
                 Case("no warm-up to speak of", training_case(2, 1)),
             ],
@@ -1129,6 +1239,17 @@ TRAIN = Exercise(
             name="climbs-the-loss",
             advice="The gradient is 2 (out - target) / N; with the sign turned round the loss is climbed.",
             replaces={"train": train_with(scale=lambda error: -2.0 / error.size)},
+        ),
+        Mistake(
+            name="output-gradient-of-another-size",
+            advice="The gradient of the mean of (out - target)^2 is 2 (out - target) / N, with N the number of ALL its "
+            "entries. AdamW hides a wrong factor well, but not where gradients are tiny.",
+            replaces={"train": train_with(scale=lambda error: 1.0 / error.size)},
+            variants=(
+                {"train": train_with(scale=lambda error: 2.0)},
+                {"train": train_with(scale=lambda error: 1.0)},
+                {"train": train_with(scale=lambda error: 2.0 / len(error))},
+            ),
         ),
         Mistake(
             name="loss-after-the-step",

@@ -10,7 +10,7 @@ from dlreference import positions as ref
 from dlreference.attention import scaled_dot_product_attention
 
 from dlgrade.course.compare import below, holds, items, numbers, same
-from dlgrade.course.kinds import Case, GradientCase, Rng, gradient, numeric, prop, unchanged
+from dlgrade.course.kinds import Case, GradientCase, Rng, case_of, gradient, numeric, prop, unchanged
 from dlgrade.course.spec import Chapter, Exercise, Mistake, Picture
 from dlgrade.sandbox.protocol import Callback
 
@@ -420,10 +420,10 @@ def relative(student: Any, rng: Rng) -> None:
     same(products[0], right, "the product of the query at 7 with the key at 3")
 
 
-def rope_inputs(*shape: int, far: float = 0.0) -> Callable[[Rng], dict[str, Any]]:
+def rope_inputs(*shape: int, far: float = 0.0, back: float = 0.0) -> Callable[[Rng], dict[str, Any]]:
     def draw(rng: Rng) -> dict[str, Any]:
         x, positions = rope_case(*shape)(rng)
-        return {"x": x + far, "positions": positions, "dout": rng.normal(size=shape)}
+        return {"x": x + far, "positions": positions - back, "dout": rng.normal(size=shape)}
 
     return draw
 
@@ -450,7 +450,7 @@ ROPE = Exercise(
     checks=(
         numeric(
             "each pair turned by its own angle",
-            9,
+            8,
             "rope",
             ref.rope_forward,
             [
@@ -458,6 +458,18 @@ ROPE = Exercise(
                 Case("heads (B, H, T, d), as many as positions", rope_case(2, 4, 4, 8)),
                 Case("one sequence (T, d)", rope_case(5, 4)),
                 Case("fractional and negative positions", lambda rng: (rng.normal(size=(3, 4)), [-2.5, 0.0, 0.5])),
+            ],
+        ),
+        numeric(
+            "whole numbers and float32 are accepted, float64 comes back",
+            1,
+            "rope",
+            ref.rope_forward,
+            [
+                Case("an array of whole numbers", lambda rng: (rng.integers(-9, 10, size=(3, 4)), np.arange(3))),
+                Case(
+                    "a float32 array", lambda rng: (rng.normal(size=(2, 3, 4)).astype(np.float32), np.arange(1.0, 4.0))
+                ),
             ],
         ),
         relative,
@@ -468,6 +480,7 @@ ROPE = Exercise(
             [
                 GradientCase("queries (B, T, d)", rope_inputs(2, 3, 6)),
                 GradientCase("heads (B, H, T, d)", rope_inputs(2, 2, 4, 4)),
+                GradientCase("one sequence (T, d), negative and fractional positions", rope_inputs(4, 6, back=25.5)),
                 GradientCase("numbers far from zero", rope_inputs(1, 3, 4, far=1e6)),
             ],
             value=lambda student, inputs: student.rope(inputs["x"], inputs["positions"]),
@@ -726,9 +739,15 @@ def blind(student: Any, rng: Rng) -> None:
 def sees(student: Any, rng: Rng) -> None:
     x = rng.normal(size=(6, 4))
     for order in (np.array([2, 0, 5, 1, 3, 4]), np.array([1, 2, 3, 4, 5, 0]), np.array([0, 2, 1, 3, 4, 5])):
-        for f in (with_positions, lambda s: -with_positions(s)):
-            found = student.order_sensitivity(Callback(f, "f"), x, order)
-            same(found, sensitivity(f, x, order), "the sensitivity of attention with positions")
+        for reason, f in {
+            "attention with positions": with_positions,
+            "the same with the sign turned round": lambda s: -with_positions(s),
+            "two of its four columns": lambda s: with_positions(s)[:, 1:3],
+            "a ten-millionth of it": lambda s: 1e-7 * with_positions(s),
+        }.items():
+            with case_of(reason):
+                found = student.order_sensitivity(Callback(f, "f"), x, order)
+                same(found, sensitivity(f, x, order), "the sensitivity")
 
 
 ORDER_SENSITIVITY = Exercise(
@@ -785,6 +804,8 @@ def draw_picture(student: Any, figure: Any) -> None:
     middle.set_xlabel("distance (positions)")
     middle.set_ylabel("similarity")
     middle.set_title("Near positions are alike")
+    # Room for the legend above the curves.
+    middle.set_ylim(top=1.14)
     middle.legend(frameon=False, fontsize=8)
     bias = np.asarray(student.alibi_bias(8, 33))
     for head in range(8):
@@ -793,7 +814,7 @@ def draw_picture(student: Any, figure: Any) -> None:
     right.set_xlabel("distance back (positions)")
     right.set_ylabel("added to the score")
     right.set_title("ALiBi: distance costs")
-    right.legend(frameon=False, fontsize=7, ncols=2)
+    right.legend(edgecolor="none", framealpha=1.0, fontsize=7, ncols=2)
 
 
 CHAPTER = Chapter(
