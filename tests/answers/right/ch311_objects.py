@@ -79,11 +79,12 @@ def l1_step(w, grad, lr, lam):
 
 def l2_step(params, grads, lr, lam):
     _, extra = l2_penalty(params, lam)
-    return {name: params[name] - lr * grads[name] - lr * extra[name] for name in params}
+    return {name: np.subtract(w, np.multiply(lr, grads[name]) + lr * extra[name]) for name, w in params.items()}
 
 
 def decay_step(params, grads, lr, weight_decay):
-    return {name: params[name] * (1 - lr * weight_decay * is_weight(name)) - lr * grads[name] for name in params}
+    kept = {name: np.multiply(w, 1 - lr * weight_decay * is_weight(name)) for name, w in params.items()}
+    return {name: kept[name] - np.multiply(lr, grads[name]) for name in params}
 
 
 class Watch:

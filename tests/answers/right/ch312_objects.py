@@ -62,7 +62,7 @@ def adam_step(g, memory, beta1=0.9, beta2=0.999, eps=1e-8):
 def adamw_step(params, grads, state, lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01):
     zero = {name: np.zeros(np.shape(value)) for name, value in params.items()}
     moves, state = adam_step(zero, grads, state, lr, beta1, beta2, eps)
-    return {name: np.multiply(params[name], 1 - lr * weight_decay) + moves[name] for name in params}, state
+    return {name: np.float64(params[name]) * (1 - lr * weight_decay) + moves[name] for name in params}, state
 
 
 def rosenbrock(point):

@@ -277,7 +277,7 @@ def many_batches(student: Any, rng: Rng) -> None:
     state: Any = start
     for mean, var in zip(means, variances, strict=True):
         state = student.update_running(state, mean, var, count, momentum)
-        holds(type(state) is dict, "update_running should return a dict like state.")
+        holds(type(state) is dict, "`update_running` should return a dict like state.")
     with case_of("six batches of five values, one after the other"):
         for key, values in (("running_mean", means), ("running_var", variances * count / (count - 1))):
             same(entry(state, key, "the state"), ref.running_average(values, start[key], momentum), f"`{key}`")
@@ -328,7 +328,7 @@ RUNNING = Exercise(
             "a single value has no variance",
             1,
             "update_running",
-            {"a count of one": one_batch(2, 1)},
+            {"a count of one": one_batch(2, 1), "a count of none": one_batch(2, 0)},
             (),
         ),
         unchanged(2, {"update_running": one_batch(3, 6)}),
@@ -634,6 +634,7 @@ FORWARD = Exercise(
                 Case("a feature that is constant over the batch", with_options(arguments(5, 3), x="constant")),
                 Case("eps of 0.5, in training", arguments(6, 3), {"eps": 0.5}),
                 Case("eps of 0.5, in evaluation", arguments(4, 3, training=False), {"eps": 0.5}),
+                Case("eps of 0, in training", arguments(5, 2), {"eps": 0.0}),
             ],
             pick=0,
             result="`out`",
@@ -873,7 +874,7 @@ def dout_untouched(points: int, functions: tuple[str, str], draw: Any) -> Check:
         passed_backward(student, backward, inputs["dout"], cache)
         holds(
             0 not in student.changed,
-            f"{backward} modified its argument `dout` in place; work on a copy or a new array.",
+            f"`{backward}` modified its argument `dout` in place; work on a copy or a new array.",
         )
 
     return check
@@ -1171,6 +1172,18 @@ def count_is_the_batch(x: Array) -> int:
     return len(x)
 
 
+def images_without_options(momentum_too: bool = True, eps_too: bool = True) -> Callable[..., Forward]:
+    """The right forward pass, but deaf to what the caller says of momentum and eps."""
+
+    def forward(
+        x: Array, gamma: Array, beta: Array, state: State, training: bool, momentum: float = 0.1, eps: float = 1e-5
+    ) -> Forward:
+        heard = (0.1 if momentum_too else momentum, 1e-5 if eps_too else eps)
+        return ref.batch_norm_forward(x, gamma, beta, state, training, *heard)
+
+    return forward
+
+
 def images_reshaped_only(
     x: Array, gamma: Array, beta: Array, state: State, training: bool, momentum: float = 0.1, eps: float = 1e-5
 ) -> Forward:
@@ -1220,12 +1233,23 @@ def images(forward: Any = None, backward: Any = None) -> dict[str, Any]:
     return dict(zip(IMAGE_BACK, (forward or ref.batch_norm_forward, backward or ref.batch_norm_backward), strict=True))
 
 
+def far_off_images(rng: Rng) -> tuple[Any, ...]:
+    """Two images of three channels, with eight values around a hundred million in each channel."""
+    rows = far_off(rng, 8, 3).reshape(2, 2, 2, 3)
+    return np.moveaxis(rows, -1, 1).copy(), *scale_and_shift(rng, 3), drawn_state(rng, 3), True
+
+
 IMAGE_CASES = {
     "three images of two channels, four rows, five columns": (3, 2, 4, 5),
     "all four sizes equal, where wrong axes fit too": (3, 3, 3, 3),
     "a single image": (1, 2, 3, 4),
     "images of one pixel": (5, 3, 1, 1),
 }
+
+IMAGE_GRADIENTS = [
+    *[GradientCase(f"{r}, in training", named_inputs(arguments(*s))) for r, s in IMAGE_CASES.items()],
+    GradientCase("two images of three channels, in evaluation", named_inputs(arguments(2, 3, 2, 4, training=False))),
+]
 
 
 def image_check(name: str, points: int, cases: Sequence[Case], pick: int, result: str) -> Check:
@@ -1246,12 +1270,25 @@ IMAGES = Exercise(
     ),
     checks=(
         image_check(
-            "training: the output", 3, [Case(r, arguments(*shape)) for r, shape in IMAGE_CASES.items()], 0, "`out`"
+            "training: the output",
+            2,
+            [
+                *[Case(r, arguments(*shape)) for r, shape in IMAGE_CASES.items()],
+                Case("eps of 0.5", arguments(2, 3, 2, 2), {"eps": 0.5}),
+                Case("nested lists", as_lists(arguments(2, 2, 1, 3))),
+                Case("a spread of about 3 around a hundred million", far_off_images),
+            ],
+            0,
+            "`out`",
         ),
         image_check(
-            "training: the state, with B * H * W values a channel",
+            "the state, with B * H * W values a channel in training",
             2,
-            [Case(r, arguments(*shape)) for r, shape in IMAGE_CASES.items()],
+            [
+                *[Case(r, arguments(*shape)) for r, shape in IMAGE_CASES.items()],
+                Case("momentum 0.4", arguments(3, 2, 2, 3), {"momentum": 0.4}),
+                Case("in evaluation, where it stays as it is", arguments(2, 3, 2, 2, training=False)),
+            ],
             2,
             "the new state",
         ),
@@ -1262,29 +1299,13 @@ IMAGES = Exercise(
                 Case("two images of three channels, in evaluation", arguments(2, 3, 4, 5, training=False)),
                 Case("all four sizes equal, in evaluation", arguments(3, 3, 3, 3, training=False)),
                 Case("a single pixel, in evaluation", arguments(1, 4, 1, 1, training=False)),
+                Case("eps of 0.5, in evaluation", arguments(2, 2, 3, 1, training=False), {"eps": 0.5}),
             ],
             0,
             "`out`",
         ),
-        norm_gradient(
-            "gradient of the images",
-            3,
-            IMAGE_BACK,
-            ("x",),
-            [GradientCase(f"{r}, in training", named_inputs(arguments(*s))) for r, s in IMAGE_CASES.items()]
-            + [
-                GradientCase(
-                    "two images of three channels, in evaluation", named_inputs(arguments(2, 3, 2, 4, training=False))
-                )
-            ],
-        ),
-        norm_gradient(
-            "gradients of gamma and beta",
-            2,
-            IMAGE_BACK,
-            ("gamma", "beta"),
-            [GradientCase(f"{r}, in training", named_inputs(arguments(*s))) for r, s in IMAGE_CASES.items()],
-        ),
+        norm_gradient("gradient of the images", 2, IMAGE_BACK, ("x",), IMAGE_GRADIENTS),
+        norm_gradient("gradients of gamma and beta", 2, IMAGE_BACK, ("gamma", "beta"), IMAGE_GRADIENTS),
         refused(
             "a single value a channel cannot train",
             1,
@@ -1292,6 +1313,8 @@ IMAGES = Exercise(
             {"one image of one pixel, in training": arguments(1, 3, 1, 1)},
             (1,),
         ),
+        cache_serves(1, IMAGE_BACK, arguments(2, 3, 2, 2)),
+        dout_untouched(1, IMAGE_BACK, arguments(2, 3, 2, 2)),
         unchanged(1, {IMAGE_BACK[0]: arguments(2, 3, 2, 4)}, keep=(1,)),
     ),
     mistakes=(
@@ -1330,6 +1353,15 @@ IMAGES = Exercise(
             advice="Every pixel is a value of its channel, so the unbiased variance counts B * H * W values, not B.",
             replaces=images(images_forward_with(over(0, 2, 3), lambda x: max(len(x), 2))),
             variants=(images(images_forward_with(over(0, 2, 3), count_is_the_batch)),),
+        ),
+        Mistake(
+            name="options-not-passed-on",
+            advice="momentum and eps must reach batch_norm_forward; yours leaves one of them, or both, at the default.",
+            replaces=images(images_without_options()),
+            variants=(
+                images(images_without_options(eps_too=False)),
+                images(images_without_options(momentum_too=False)),
+            ),
         ),
         Mistake(
             name="parameter-gradients-of-every-pixel",
@@ -1394,6 +1426,11 @@ def layer_and_norm(out: int, inputs: int, var: float = 1.0) -> Any:
     return draw
 
 
+def listed_layer(rng: Rng) -> tuple[Any, ...]:
+    W, b, gamma, beta, state = layer_and_norm(2, 3)(rng)
+    return W.tolist(), b.tolist(), gamma.tolist(), beta.tolist(), {key: v.tolist() for key, v in state.items()}
+
+
 @prop("one layer does the work of two", 2, "fold_batch_norm")
 def folded_is_equal(student: Any, rng: Rng) -> None:
     x = rng.normal(size=(6, 4))
@@ -1424,6 +1461,7 @@ FOLD = Exercise(
                 Case("three outputs of five inputs", layer_and_norm(3, 5)),
                 Case("a square layer, where columns fit as well as rows", layer_and_norm(4, 4)),
                 Case("a single output", layer_and_norm(1, 3)),
+                Case("nested lists", listed_layer),
             ],
             pick=0,
             result="`W_new`",
@@ -1592,6 +1630,9 @@ LAYER_FORWARD = Exercise(
                 Case("sequences (B, T, D)", layer_arguments(2, 3, 4)),
                 Case("a batch of one", layer_arguments(1, 6)),
                 Case("one vector on its own, without a batch", layer_arguments(5)),
+                Case("four axes", layer_arguments(2, 1, 3, 4)),
+                Case("nested lists", lambda rng: tuple(a.tolist() for a in layer_arguments(2, 3)(rng))),
+                Case("float32 arrays", lambda rng: tuple(a.astype(np.float32) for a in layer_arguments(3, 4)(rng))),
             ],
             pick=0,
             result="`out`",
@@ -1723,6 +1764,8 @@ LAYERS = [
     GradientCase("as many vectors as features", named_inputs(layer_arguments(4, 4))),
     GradientCase("sequences (B, T, D)", named_inputs(layer_arguments(2, 3, 4))),
     GradientCase("a batch of one", named_inputs(layer_arguments(1, 6))),
+    GradientCase("one vector on its own, without a batch", named_inputs(layer_arguments(5))),
+    GradientCase("four axes", named_inputs(layer_arguments(2, 1, 3, 4))),
     GradientCase("eps of 0.5", named_inputs(layer_arguments(2, 4), eps=0.5)),
 ]
 

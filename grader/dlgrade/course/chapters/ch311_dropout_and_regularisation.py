@@ -425,7 +425,7 @@ def same_mask(student: Any, rng: Rng) -> None:
             same(dx, dout * (out / x), "`dx`, compared with dout times your own out / x,")
 
 
-@prop("after evaluation, and with p of 0 and 1", 3, *BOTH)
+@prop("after evaluation, with p of 0 and 1, and with a dout of lists", 3, *BOTH)
 def special_masks(student: Any, rng: Rng) -> None:
     cases = {
         "in evaluation dx is dout": (0.5, generator(rng), False, 1.0),
@@ -438,6 +438,11 @@ def special_masks(student: Any, rng: Rng) -> None:
         with case_of(reason):
             _, cache = passed(student, x, p, own, training)
             same(back(student, dout, cache), factor * dout, "`dx`")
+    x, dout = to_drop(3, 4, p=0.5)(rng)[0], rng.normal(size=(3, 4))
+    out, cache = passed(student, x, 0.5, generator(rng))
+    dx = student.dropout_backward(dout.tolist(), cache)
+    with case_of("dout as nested lists", student.transcript[-1][0]):
+        same(dx, dout * (out / x), "`dx`")
 
 
 @prop("a cache can be used again, after other passes", 2, *BOTH)
@@ -460,7 +465,7 @@ def dout_untouched(student: Any, rng: Rng) -> None:
     x, dout = rng.normal(size=(3, 4)), rng.normal(size=(3, 4))
     _, cache = passed(student, x, 0.5, generator(rng))
     back(student, dout, cache)
-    holds(0 not in student.changed, "dropout_backward modified its argument `dout`; work on a copy or a new array.")
+    holds(0 not in student.changed, "`dropout_backward` modified its argument `dout`; work on a copy or a new array.")
 
 
 def forward_noting(note: Callable[..., Any]) -> Callable[..., Dropped]:
@@ -570,8 +575,8 @@ DROPOUT_BACKWARD = Exercise(
 Penalty = tuple[Any, Params]
 
 SHAPES = {"W1": (4, 3), "b1": (4,), "gamma1": (4,), "beta1": (4,), "W2": (2, 4), "b2": (2,)}
-# The name says what is a weight, not the number of axes.
-NAMES_COUNT = {"W1": (5,), "gamma1": (2, 3), "W2": (2, 2, 3)}
+# The name says what is a weight, not the number of axes; and it is how the name begins, not what follows.
+NAMES_COUNT = {"W1": (5,), "gamma1": (2, 3), "W2": (2, 2, 3), "W_out": (2,), "scaleW": (3,), "wide": (2,)}
 
 
 def drawn_params(rng: Rng, shapes: dict[str, tuple[int, ...]] = SHAPES) -> Params:
@@ -998,6 +1003,7 @@ SOFT = Exercise(
                 Case("a small learning rate", l1_arguments(6, lr=0.01, lam=5.0)),
                 Case("no penalty", l1_arguments(5, lr=0.2, lam=0.0)),
                 Case("no gradient", lambda rng: (rng.normal(size=6), np.zeros(6), 0.5, 0.6)),
+                Case("plain lists", lambda rng: ([1.0, 0.1, -1.0], [2.0, 0.0, 0.5], 0.1, 3.0)),
             ],
             result="the new weights",
         ),
@@ -1118,6 +1124,12 @@ def shuffled(rng: Rng) -> tuple[Any, ...]:
     return params, dict(reversed(grads.items())), lr, strength
 
 
+def listed_step(rng: Rng) -> tuple[Any, ...]:
+    *dicts, lr, strength = step_arguments(0.2, 0.4)(rng)
+    params, grads = ({name: value.tolist() for name, value in entries.items()} for entries in dicts)
+    return params, grads, lr, strength
+
+
 def step_check(name: str, points: int, function: str, right: Step) -> Check:
     return numeric(
         name,
@@ -1129,6 +1141,7 @@ def step_check(name: str, points: int, function: str, right: Step) -> Check:
             Case("a strong pull", step_arguments(0.5, 1.5)),
             Case("a vector of weights, and a matrix of another name", step_arguments(0.2, 0.6, NAMES_COUNT)),
             Case("a strength of 0: plain gradient descent", step_arguments(0.1, 0.0)),
+            Case("parameters and gradients as nested lists", listed_step),
         ],
         result="the new parameters",
     )
@@ -1143,6 +1156,15 @@ def equal_steps(student: Any, rng: Rng) -> None:
             one = numbers(entry(by_gradient, name, "the result of l2_step"), value.shape, f"l2_step's {name}")
             other = entry(by_decay, name, "the result of decay_step")
             same(other, one, f"decay_step's {name}, compared with l2_step's,")
+
+
+@prop("gradients are paired by name", 1, "l2_step", "decay_step")
+def paired_by_name(student: Any, rng: Rng) -> None:
+    for function, right in (("decay_step", RIGHT_DECAY), ("l2_step", RIGHT_L2)):
+        arguments = shuffled(rng)
+        got = student.call(function, *arguments)
+        with case_of("the gradients in another order", student.transcript[-1][0]):
+            same(got, right(*arguments), "the new parameters")
 
 
 def either(**wrong: Step) -> dict[str, Any]:
@@ -1164,14 +1186,7 @@ STEPS = Exercise(
         step_check("l2_step", 3, "l2_step", RIGHT_L2),
         step_check("decay_step", 3, "decay_step", RIGHT_DECAY),
         equal_steps,
-        numeric(
-            "gradients are paired by name",
-            1,
-            "decay_step",
-            RIGHT_DECAY,
-            [Case("the gradients in another order", shuffled)],
-            result="the new parameters",
-        ),
+        paired_by_name,
         unchanged(1, {"l2_step": step_arguments(0.2, 0.3), "decay_step": step_arguments(0.2, 0.3)}),
     ),
     mistakes=(
@@ -1252,7 +1267,8 @@ STEPS = Exercise(
         Mistake(
             name="paired-by-order",
             advice="The order of a dict says nothing: take the gradient by the parameter's name.",
-            replaces=either(decay_step=by_position(RIGHT_DECAY)),
+            replaces=either(l2_step=by_position(RIGHT_L2), decay_step=by_position(RIGHT_DECAY)),
+            variants=(either(decay_step=by_position(RIGHT_DECAY)), either(l2_step=by_position(RIGHT_L2))),
         ),
         Mistake(
             name="parameters-changed-in-place",
@@ -1378,6 +1394,7 @@ STOPPING = Exercise(
             "stopping_epoch",
             stops,
             [
+                Case("a fall that follows a rise", fixed([5.0, 6.0, 5.5, 5.625, 5.75], 3, 0.25)),
                 Case("a rise below min_delta is no improvement either", fixed([5.0, 5.125, 5.1875, 4.0], 2, 0.25)),
                 Case("falls that are too small", fixed([5.0, 4.95, 4.875, 4.0, 3.0], 2, 0.25)),
                 Case("small falls that add up to a large one", fixed([5.0, 4.75, 4.5, 4.25, 4.125], 3, 0.625)),
@@ -1504,6 +1521,8 @@ def best_come_back(student: Any, rng: Rng) -> None:
         ("max_epochs reached while it waits", [5.0, 2.0, 3.0, 4.0, 1.0], 4, 5),
         ("the first epoch is the best", [1.0, 2.0, 3.0, 0.5], 10, 2),
         ("a single epoch", [3.0, 1.0], 1, 3),
+        ("a patience of 1", [4.0, 3.0, 3.5, 1.0], 10, 1),
+        ("nan after the best", [5.0, 3.0, NAN, 4.0, 1.0], 10, 2),
         ("nothing but nan", [NAN] * 6, 6, 3),
     ):
         with case_of(reason):

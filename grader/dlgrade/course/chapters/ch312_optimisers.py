@@ -188,6 +188,32 @@ def rare(rng: Rng) -> Walk:
     return Walk(weights(rng, {"w": (5,)}), [{"w": row * slopes(rng, {"w": (5,)})["w"]} for row in on])
 
 
+def falling_rate(rng: Rng) -> Walk:
+    """Three steps at one rate and three at a tenth of it: who keeps the first rate in the state shows here."""
+    return Walk(weights(rng, SMALL), [slopes(rng, SMALL) for _ in range(6)], rates=[0.05] * 3 + [0.005] * 3)
+
+
+def plain_numbers(rng: Rng) -> Walk:
+    """Whole numbers, lists and float32: what zeros_like of a parameter would make of the moments shows here."""
+    params = {"w": [1, -2, 3], "b": np.array([4, 5]), "c": rng.normal(size=(2, 2)).astype(np.float32)}
+    grads = [
+        {
+            "w": rng.permutation([3, -7, 20]).tolist(),
+            "b": rng.permutation([6, -9]),
+            "c": slopes(rng, {"c": (2, 2)})["c"].astype(np.float32),
+        }
+        for _ in range(3)
+    ]
+    return Walk(params, grads)
+
+
+# What every optimiser must also take; last in a check, for it has less to say than the walks before it.
+ALSO: dict[str, Callable[[Rng], Walk]] = {
+    "a learning rate that falls to a tenth after three steps": falling_rate,
+    "parameters and gradients that are not float64": plain_numbers,
+}
+
+
 def twins(rng: Rng) -> Walk:
     return draw_walk(rng, TWINS, 3)
 
@@ -395,17 +421,15 @@ MOMENTUM = Exercise(
                 "a matrix and a vector": lambda rng: draw_walk(rng, SMALL),
                 "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 3),
                 "momentum 0.5": lambda rng: draw_walk(rng, SMALL, 3, momentum=0.5),
+                "momentum 0, which leaves plain gradient descent": lambda rng: draw_walk(rng, SMALL, 3, momentum=0.0),
+                "parameters and gradients that are not float64": plain_numbers,
             },
         ),
         trajectory(
             "a learning rate that changes on the way",
             2,
             "momentum_step",
-            {
-                "a learning rate that falls to a tenth after three steps": lambda rng: Walk(
-                    weights(rng, SMALL), [slopes(rng, SMALL) for _ in range(6)], rates=[0.05] * 3 + [0.005] * 3
-                )
-            },
+            {"a learning rate that falls to a tenth after three steps": falling_rate},
         ),
         constant_gradient(
             "a constant gradient builds up speed",
@@ -543,6 +567,7 @@ ADAGRAD = Exercise(
                 "a matrix and a vector": lambda rng: draw_walk(rng, SMALL),
                 "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 3),
                 "two parameters of one shape, the gradients in another order": other_order,
+                **ALSO,
             },
         ),
         falling_steps,
@@ -670,6 +695,7 @@ RMSPROP = Exercise(
                 "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 3),
                 "two parameters of one shape, the gradients in another order": other_order,
                 "rho 0.8": lambda rng: draw_walk(rng, SMALL, 3, rho=0.8),
+                **ALSO,
             },
         ),
         constant_gradient(
@@ -877,20 +903,6 @@ def adam_stores_corrected(params: Params, grads: Params, state: Params, o: Setti
     return stepped, {"t": t, "m": m, "v": {name: value / (1 - o.beta2**t) for name, value in new["v"].items()}}
 
 
-def plain_numbers(rng: Rng) -> Walk:
-    """Whole numbers, lists and float32: what zeros_like of a parameter would make of the moments shows here."""
-    params = {"w": [1, -2, 3], "b": np.array([4, 5]), "c": rng.normal(size=(2, 2)).astype(np.float32)}
-    grads = [
-        {
-            "w": rng.permutation([3, -7, 20]).tolist(),
-            "b": rng.permutation([6, -9]),
-            "c": slopes(rng, {"c": (2, 2)})["c"].astype(np.float32),
-        }
-        for _ in range(3)
-    ]
-    return Walk(params, grads)
-
-
 ADAM = Exercise(
     name="adam_step",
     title="Adam, with bias correction",
@@ -911,6 +923,7 @@ ADAM = Exercise(
             {
                 "a matrix and a vector": lambda rng: draw_walk(rng, SMALL, 8),
                 "five parameters of different shapes, one a single number": lambda rng: draw_walk(rng, NETWORK, 3),
+                "a learning rate that falls to a tenth after three steps": falling_rate,
             },
         ),
         constant_gradient(
@@ -1097,6 +1110,17 @@ def adamw_decay_scaled(params: Params, grads: Params, state: Params, o: Settings
     return {name: w - share * np.asarray(params[name]) / root[name] for name, w in stepped.items()}, state
 
 
+def adamw_unheard(*settings: str) -> Step:
+    """AdamW that leaves these settings of Adam's at their defaults."""
+
+    @adam_like
+    def step(params: Params, grads: Params, state: Params, o: Settings) -> Any:
+        heard = {name: getattr(o, name) for name in ("beta1", "beta2", "eps") if name not in settings}
+        return ref.adamw_step(params, grads, state, o.lr, weight_decay=o.weight_decay, **heard)
+
+    return step
+
+
 # Gradients small enough for an L2 penalty to be felt next to them.
 MODEST = 30.0
 
@@ -1151,6 +1175,8 @@ ADAMW = Exercise(
                 "weight decay 0.2, other betas": lambda rng: draw_walk(
                     rng, SMALL, 3, scale=MODEST, beta1=0.6, beta2=0.95, weight_decay=0.2
                 ),
+                "eps of 0.1": large_epsilon,
+                **ALSO,
             },
         ),
         pure_decay,
@@ -1206,6 +1232,12 @@ ADAMW = Exercise(
             replaces={"adamw_step": adamw_fixed},
         ),
         Mistake(
+            name="settings-not-handed-on",
+            advice="beta1, beta2 and eps must reach adam_step, all three; yours leaves some of them at their defaults.",
+            replaces={"adamw_step": adamw_unheard("beta1", "beta2", "eps")},
+            variants=({"adamw_step": adamw_unheard("eps")}, {"adamw_step": adamw_unheard("beta1", "beta2")}),
+        ),
+        Mistake(
             name="no-decay-at-all",
             advice="This is Adam's step and nothing else: the decay lr * weight_decay * w is missing.",
             replaces={"adamw_step": adamw_no_decay},
@@ -1259,7 +1291,8 @@ def history_of(student: Any, bowl: Bowl, start: Any, steps: int, **options: floa
 @prop("the history holds the start and every point after it", 4, "minimize")
 def whole_history(student: Any, rng: Rng) -> None:
     with case_of("five steps in three dimensions"):
-        history_of(student, bowl(rng, 3), rng.normal(size=3), 5, lr=0.2, momentum=0.6)
+        # Not in the order of the step's signature: options go by keyword.
+        history_of(student, bowl(rng, 3), rng.normal(size=3), 5, momentum=0.6, lr=0.2)
     with case_of("one dimension, and the start as a plain list"):
         history_of(student, bowl(rng, 1), [3], 3, lr=0.3)
 
@@ -1279,7 +1312,7 @@ def few_steps(student: Any, rng: Rng) -> None:
 def start_untouched(student: Any, rng: Rng) -> None:
     step, grad = Callback(ref.sgd_step, "step"), Callback(bowl(rng, 2).grad, "grad")
     student.minimize(step, grad, rng.normal(size=2), 2, lr=0.1)
-    holds(2 not in student.changed, "minimize modified the start that it was given; make every point a new array.")
+    holds(2 not in student.changed, "`minimize` modified the start that it was given; make every point a new array.")
 
 
 def heights(points: Array) -> Array:
@@ -1424,11 +1457,18 @@ def swept(student: Any, bowl: Bowl, loss: Callable[[Any], float], start: Any, st
     """Best rate and losses are right, with plain gradient descent for a step."""
     want = right_sweep(ref.sgd_step, loss, bowl.grad, start, steps, lrs)
     given = (Callback(ref.sgd_step, "step"), Callback(loss, "loss"), Callback(bowl.grad, "grad"))
+    before = len(bowl.asked)
     got = student.sweep(*given, start, steps, lrs)
     with case_of("", student.transcript[-1][0]):
         best, losses = items(got, ("best", "losses"))
         same(losses, np.array(want[1]), "the list of losses")
         same(best, want[0], "the best rate")
+        asked, right = len(bowl.asked) - before, steps * len(lrs)
+        holds(
+            asked <= right,
+            f"the gradient was asked for {asked} times, but {len(lrs)} runs of {steps} steps need it {right} times: "
+            "run `minimize` once with each rate.",
+        )
 
 
 @prop("the last loss of every rate, and the best of them", 4, "sweep")
@@ -1436,6 +1476,9 @@ def every_rate(student: Any, rng: Rng) -> None:
     with case_of("four rates, the third of them the best"):
         well = Bowl(np.array([1.0, -2.0]), np.array([1.0, 1.5]))
         swept(student, well, well.loss, rng.uniform(3, 4, size=2), 3, [0.02, 1.3, 0.7, 0.2])
+    with case_of("a rate whose last loss is huge, but a number"):
+        well = Bowl(np.array([1.0, -2.0]), np.array([1.0, 1.5]))
+        swept(student, well, well.loss, rng.uniform(3, 4, size=2), 3, [0.2, 1e5, 0.3])
     with case_of("the smallest rate the best"):
         well = Bowl(np.array([0.5]), np.array([4.0]))
         swept(student, well, well.loss, rng.uniform(2, 3, size=1), 3, [0.45, 0.48, 0.3])
@@ -1504,8 +1547,8 @@ def sweep_with(
 
 
 def sweep_nan_reported(step: Any, loss: Any, grad: Any, start: Any, n_steps: int, lrs: Any) -> Any:
-    best, _ = right_sweep(step, loss, grad, start, n_steps, lrs)
-    return best, sweep_nan(step, loss, grad, start, n_steps, lrs)[1]
+    _, losses = sweep_nan(step, loss, grad, start, n_steps, lrs)
+    return lrs[int(np.argmin([value if np.isfinite(value) else np.inf for value in losses]))], losses
 
 
 def first_best(losses: list[float]) -> int:
@@ -1541,6 +1584,12 @@ def sweep_continues(step: Any, loss: Any, grad: Any, start: Any, n_steps: int, l
             value = float(loss(point))
             losses.append(value if np.isfinite(value) else np.inf)
     return lrs[int(np.argmin(losses))], losses
+
+
+def sweep_runs_twice(step: Any, loss: Any, grad: Any, start: Any, n_steps: int, lrs: Any) -> Any:
+    best, losses = right_sweep(step, loss, grad, start, n_steps, lrs)
+    right_sweep(step, loss, grad, start, n_steps, [best])
+    return best, losses
 
 
 def sweep_lowest_on_the_way(step: Any, loss: Any, grad: Any, start: Any, n_steps: int, lrs: Any) -> Any:
@@ -1603,6 +1652,11 @@ SWEEP = Exercise(
             name="next-run-starts-where-the-last-ended",
             advice="Each rate must begin at the same start; yours goes on from where the rate before it arrived.",
             replaces={"sweep": sweep_continues},
+        ),
+        Mistake(
+            name="rates-run-twice",
+            advice="A run costs n_steps gradients: run minimize once with each rate, and keep its last loss.",
+            replaces={"sweep": sweep_runs_twice},
         ),
         Mistake(
             name="lowest-loss-on-the-way",

@@ -120,6 +120,7 @@ STEP = Exercise(
             [
                 Case("the steps around each drop", run([3, 4, 5, 7, 8, 9, 11, 12], 0.3, 4)),
                 Case("a drop after every step", run(every(5), 0.8, 1)),
+                Case("stairs of two and a half steps", run(every(11), 0.6, 2.5)),
             ],
         ),
         shapes(2, "step_decay", 0.5, 6),
@@ -190,6 +191,7 @@ EXPONENTIAL = Exercise(
                 Case("k = 0.05", run(every(30), 0.05)),
                 Case("k = 0.7, where most of the rate is lost in a few steps", run(every(12), 0.7)),
                 Case("k above 1", run(every(4), 1.5)),
+                Case("far along, where next to nothing is left", run([150, 400, 4000], 0.05)),
             ],
         ),
         shapes(2, "exponential_decay", 0.1),
@@ -445,6 +447,10 @@ def warm_from_floor(t: Any, lr0: float, T_warmup: int, T_total: int, lr_min: flo
     return joined(ramp, floats(t) < T_warmup, ref.warmup_cosine(t, lr0, T_warmup, T_total, lr_min))
 
 
+def warm_floored(t: Any, lr0: float, T_warmup: int, T_total: int, lr_min: float = 0.0) -> Any:
+    return np.maximum(ref.warmup_cosine(t, lr0, T_warmup, T_total, lr_min), lr_min)
+
+
 @prop("one straight line up to the peak, and no jump after it", 4, "warmup_cosine")
 def continuous(student: Any, rng: Rng) -> None:
     lr0, warm, total = float(rng.uniform(0.5, 1.0)), int(rng.integers(6, 12)), 400
@@ -486,6 +492,7 @@ WARMUP = Exercise(
                 Case("5 steps of warm-up, 20 in all", run(every(20), 5, 20)),
                 Case("down to lr_min = 0.05", run(every(17), 4, 17, 0.05)),
                 Case("one step of warm-up", run(every(6), 1, 6)),
+                Case("an lr_min that is above the first rate", run(every(14), 6, 12, 0.15)),
             ],
         ),
         continuous,
@@ -569,6 +576,7 @@ WARMUP = Exercise(
             "The ramp lies on a line through 0 (one step before the first); lr_min is for the end only.",
             "warmup_cosine",
             warm_from_floor,
+            warm_floored,
         ),
         mistake(
             "warm-up-lr-min-ignored",
@@ -776,6 +784,7 @@ ONE_CYCLE = Exercise(
                 Case("20 steps", run(every(19), 20)),
                 Case("33 steps, an odd number, with a peak between two steps", run(every(32), 33)),
                 Case("half of the steps up", run(every(23), 24, 0.5)),
+                Case("a peak between the first step and the second", run(every(9), 10, 0.15)),
             ],
         ),
         rates(
@@ -1075,7 +1084,7 @@ def walked(student: Any, reason: str, walk: Walk, start: Any, steps: int) -> Non
     got = student.follow(Callback(walk.grad, "grad"), start, Callback(walk.schedule, "schedule"), steps)
     with case_of(reason, student.transcript[-1][0]):
         history, used = items(got, ("history", "rates"))
-        same(used, want[1], "rates")
+        same(used, want[1], "the array of rates")
         same(history, want[0], "the history")
 
 
@@ -1109,7 +1118,7 @@ def asked_once(student: Any, rng: Rng) -> None:
         len(walk.points) == 4,
         f"in 4 steps the gradient is to be asked for 4 times; it was asked for {len(walk.points)} times.",
     )
-    holds(1 not in student.changed, "follow modified the start that it was given; make every point a new array.")
+    holds(1 not in student.changed, "`follow` modified the start that it was given; make every point a new array.")
 
 
 FOLLOW = Exercise(

@@ -473,10 +473,20 @@ def block_case(batch: int, fan_in: int, width: int, training: bool, p: float = 0
     return draw
 
 
+def as_lists(draw: Any) -> Any:
+    """The drawn arguments, every array among them as nested lists."""
+    return lambda rng: tuple(x.tolist() if isinstance(x, np.ndarray) else x for x in draw(rng))
+
+
 TRAINING_BLOCKS = [
     Case("six samples, three in, four out", block_case(6, 3, 4, True)),
     Case("as many samples as units", block_case(4, 4, 4, True)),
     Case("inputs of a thousandth, where eps shows", block_case(5, 2, 3, True, scale=1e-3)),
+    Case("everything as nested lists", as_lists(block_case(3, 2, 2, True))),
+]
+EVALUATION_BLOCKS = [
+    Case("five samples, in evaluation", block_case(5, 3, 4, False)),
+    Case("a single sample, in evaluation", block_case(1, 3, 2, False)),
 ]
 
 BLOCK_FORWARD = Exercise(
@@ -495,21 +505,21 @@ BLOCK_FORWARD = Exercise(
             "training: the output", 4, "block_forward", block, TRAINING_BLOCKS, pick=0, result="the output", keep=(1,)
         ),
         numeric(
-            "training: the running mean",
+            "the running mean, which moves in training only",
             1,
             "block_forward",
             block,
-            TRAINING_BLOCKS,
+            [*TRAINING_BLOCKS, *EVALUATION_BLOCKS],
             pick=2,
             result="the running mean",
             keep=(1,),
         ),
         numeric(
-            "training: the running variance",
+            "the running variance, which moves in training only",
             2,
             "block_forward",
             block,
-            TRAINING_BLOCKS,
+            [*TRAINING_BLOCKS, *EVALUATION_BLOCKS],
             pick=3,
             result="the running variance",
             keep=(1,),
@@ -519,10 +529,7 @@ BLOCK_FORWARD = Exercise(
             2,
             "block_forward",
             block,
-            [
-                Case("five samples", block_case(5, 3, 4, False)),
-                Case("a single sample", block_case(1, 3, 2, False)),
-            ],
+            EVALUATION_BLOCKS,
             pick=0,
             result="the output",
             keep=(1,),
@@ -597,11 +604,13 @@ FORWARDS = [
     Case("two blocks", net_case((2, 4, 3, 1), 6, True)),
     Case("three blocks, two outputs", net_case((3, 4, 5, 3, 2), 5, True)),
     Case("no block at all", net_case((3, 2), 4, True)),
+    Case("points as nested lists", as_lists(net_case((2, 3, 1), 3, True))),
 ]
 EVALUATIONS = [
     Case("two blocks", net_case((2, 4, 3, 1), 6, False)),
     Case("a single point", net_case((3, 5, 2), 1, False)),
     Case("a probability of dropping, which evaluation ignores", net_case((2, 4, 3, 1), 6, False, 0.5)),
+    Case("eleven layers", net_case((2, *[3] * 10, 1), 4, False)),
 ]
 
 FORWARD = Exercise(
@@ -706,6 +715,13 @@ def block_inputs(batch: int, fan_in: int, width: int, p: float = 0.0, scale: flo
     return draw
 
 
+def silent_unit(rng: Rng) -> dict[str, Any]:
+    """A block whose first unit has u = 0 for every sample, to the last bit."""
+    inputs = block_inputs(5, 3, 4)(rng)
+    inputs["gamma"][0] = inputs["beta"][0] = 0.0
+    return inputs
+
+
 def block_of(inputs: dict[str, Any]) -> tuple[Any, ...]:
     return (*(inputs[name] for name in ("a", "W", "gamma", "beta", "mean", "var")), True, inputs["mask"])
 
@@ -736,6 +752,10 @@ def block_gradient(name: str, points: int, cases: list[GradientCase]) -> Any:
     )
 
 
+def dout_kept(student: Any, function: str) -> None:
+    holds(0 not in student.changed, f"`{function}` modified its argument `dout` in place; work on a copy.")
+
+
 @prop("the cache can be used twice", 1, "block_forward", "block_backward")
 def block_cache(student: Any, rng: Rng) -> None:
     inputs = block_inputs(5, 3, 4, 0.4)(rng)
@@ -743,6 +763,7 @@ def block_cache(student: Any, rng: Rng) -> None:
     cache = items(answer, ("out", "cache", "mean", "var"))[1]
     names = ("da", "dW", "dgamma", "dbeta")
     first = items(student.block_backward(inputs["dout"], cache), names)
+    dout_kept(student, "block_backward")
     second = items(student.block_backward(2 * inputs["dout"], cache), names)
     for name, once, twice in zip(names, first, second, strict=True):
         same(numbers(twice), 2 * numbers(once), f"{name} for twice the dout, from the same cache,")
@@ -786,6 +807,7 @@ BLOCK_BACKWARD = Exercise(
             [
                 GradientCase("six samples", block_inputs(6, 3, 4)),
                 GradientCase("as many samples as units", block_inputs(4, 4, 4)),
+                GradientCase("a unit with u = 0 for every sample, where the slope is 0", silent_unit),
             ],
         ),
         block_gradient("with units dropped", 2, [GradientCase("a third is dropped", block_inputs(7, 2, 5, 1 / 3))]),
@@ -871,6 +893,20 @@ def net_gradient(name: str, points: int, cases: list[GradientCase]) -> Any:
     )
 
 
+@prop("the network's cache can be used twice", 1, "forward", "backward")
+def net_cache(student: Any, rng: Rng) -> None:
+    inputs = net_inputs((2, 4, 3, 1), 6, 0.3)(rng)
+    answer = student.call("forward", *forward_args(inputs), keep=(1,))
+    cache = items(answer, ("logits", "cache", "state"))[1]
+    first = student.backward(inputs["dout"], cache)
+    dout_kept(student, "backward")
+    second = student.backward(2 * inputs["dout"], cache)
+    for name in inputs["params"]:
+        once, twice = numbers(entry(first, name, "the dict of gradients")), entry(second, name, "the second dict")
+        same(twice, 2 * once, f"{name}'s gradient for twice the dout, from the same cache,")
+        holds(bool(once.any()), f"{name}'s gradient should not be zero.")
+
+
 def backward_with(change: Callable[[Params, Array, Any], Params]) -> dict[str, Make]:
     """A right forward, and gradients that are changed: `change(grads, dout, cache)`."""
     return {
@@ -903,7 +939,7 @@ BACKWARD = Exercise(
     checks=(
         net_gradient(
             "the whole network's gradients",
-            5,
+            4,
             [
                 GradientCase("two blocks of equal widths", net_inputs((3, 4, 4, 1), 6)),
                 GradientCase("three blocks, two outputs", net_inputs((2, 5, 4, 3, 2), 5)),
@@ -918,6 +954,7 @@ BACKWARD = Exercise(
                 GradientCase("none", net_inputs((3, 2), 4)),
             ],
         ),
+        net_cache,
     ),
     mistakes=(
         Mistake(
@@ -985,7 +1022,12 @@ def bce_case(batch: int, scale: float = 2.0) -> Any:
     )
 
 
-BCES = [Case("six logits", bce_case(6)), Case("a batch of one", bce_case(1))]
+BCES = [
+    Case("six logits", bce_case(6)),
+    Case("a batch of one", bce_case(1)),
+    Case("plain lists", as_lists(bce_case(3))),
+]
+HUGE = [Case("logits of ten thousand", bce_case(4, 1e4)), Case("logits of forty", bce_case(5, 40.0))]
 
 BCE = Exercise(
     name="bce",
@@ -999,16 +1041,8 @@ BCE = Exercise(
     ),
     checks=(
         numeric("the loss", 2, "bce", bce, BCES, pick=0, result="the loss"),
-        numeric("the gradient", 2, "bce", bce, BCES, pick=1, result="the gradient"),
-        numeric(
-            "huge logits",
-            1,
-            "bce",
-            bce,
-            [Case("logits of ten thousand", bce_case(4, 1e4)), Case("logits of forty", bce_case(5, 40.0))],
-            pick=0,
-            result="the loss",
-        ),
+        numeric("the gradient", 2, "bce", bce, [*BCES, *HUGE], pick=1, result="the gradient"),
+        numeric("huge logits", 1, "bce", bce, HUGE, pick=0, result="the loss"),
     ),
     mistakes=(
         Mistake(
@@ -1091,6 +1125,16 @@ def errors_with(
     return wrong
 
 
+def coarse_slope(loss: Callable[[Array], float], value: Array, h: float) -> Array:
+    """Central differences with just this step; the reference's own grows with the entry."""
+    slope = np.zeros_like(value)
+    for index in np.ndindex(value.shape):
+        nudge = np.zeros_like(value)
+        nudge[index] = h
+        slope[index] = (loss(value + nudge) - loss(value - nudge)) / (2 * h)
+    return slope
+
+
 @prop("a right gradient passes", 2, "gradient_errors")
 def right_passes(student: Any, rng: Rng) -> None:
     function, params = smooth(rng, planted=0.0)
@@ -1112,6 +1156,13 @@ def wrong_found(student: Any, rng: Rng) -> None:
             # Both carry the rounding of a difference of losses.
             same(error, want["b1"], "the error of b1, whose gradient is wrong,", rtol=1e-6)
             holds(set(got) == set(params), "the errors should have exactly the keys of params.")
+    with case_of("a step of h = 0.25"):
+        function, params = smooth(rng, 1.0)
+        got = student.gradient_errors(Callback(function, "loss_and_grads"), params, h=0.25)
+        grad = floats(function(params)[1]["W1"])
+        slope = coarse_slope(loss_of(function, params, "W1"), params["W1"], 0.25)
+        error = numbers(entry(got, "W1", "the dict of errors"), (), "the error of W1")
+        same(error, np.abs(grad - slope).max() / np.abs(slope).max(), "the error of W1", rtol=1e-6)
     with case_of("a parameter that does nothing, with a gradient of 1e-6"):
         idle = Callback(lambda p: (0.0, {"w": np.array([1e-6, 0.0])}), "loss_and_grads")
         error = entry(student.gradient_errors(idle, {"w": np.zeros(2)}), "w", "the dict of errors")
@@ -1216,7 +1267,7 @@ def few_points(rng: Rng, n: int) -> tuple[Array, Array]:
     return X, (distance > np.median(distance)).astype(np.int64)
 
 
-def stepped(student: Any, rng: Rng, p: float, steps: int) -> None:
+def stepped(student: Any, rng: Rng, p: float, steps: int, lists: bool = False) -> None:
     params, state = draw_params((2, 5, 4, 1), rng)
     memory: Any = {}
     ours, our_state = params, state
@@ -1227,8 +1278,9 @@ def stepped(student: Any, rng: Rng, p: float, steps: int) -> None:
         ours, our_state, our_memory, our_loss = train_step(
             ours, our_state, our_memory, X, y, 0.05, np.random.default_rng(seed), p
         )
+        batch = (X.tolist(), y.tolist()) if lists else (X, y)
         answer = student.call(
-            "train_step", params, state, memory, X, y, 0.05, np.random.default_rng(seed), p, keep=(2,)
+            "train_step", params, state, memory, *batch, 0.05, np.random.default_rng(seed), p, keep=(2,)
         )
         with case_of(f"step {number}", student.transcript[-1][0]):
             params, state, memory, loss = items(answer, ("params", "state", "optimizer", "loss"))
@@ -1240,6 +1292,7 @@ def stepped(student: Any, rng: Rng, p: float, steps: int) -> None:
 @prop("one step", 2, "train_step")
 def one_step(student: Any, rng: Rng) -> None:
     stepped(student, rng, 0.0, 1)
+    stepped(student, rng, 0.0, 1, lists=True)
 
 
 @prop("several steps, with dropout and Adam's memory", 3, "train_step")
@@ -1411,6 +1464,9 @@ def stopping_case(rng: Rng) -> tuple[tuple[Any, ...], Run, int]:
 @prop("early stopping: the best epoch, and no epoch too many", 3, "train")
 def stops(student: Any, rng: Rng) -> None:
     like_ours(student, *stopping_case(rng), "a validation loss that rises, with a patience of 3")
+    # Without blocks there are no statistics either, and a rate of 0 leaves every epoch's loss exactly the same.
+    idle = run_case(rng, 12, widths=(2, 1), epochs=6, patience=2, lr=0.0)
+    like_ours(student, *idle, "a rate of 0, so that no loss is lower than the first, with a patience of 2")
 
 
 @prop("the validation set only judges", 2, "train")
@@ -1582,7 +1638,11 @@ PREDICT = Exercise(
             2,
             "predict_proba",
             probabilities,
-            [Case("eight points", eval_case(8)), Case("a single point", eval_case(1))],
+            [
+                Case("eight points", eval_case(8)),
+                Case("a single point", eval_case(1)),
+                Case("points as nested lists", as_lists(eval_case(3))),
+            ],
         ),
         numeric("huge logits", 1, "predict_proba", probabilities, [Case("logits of thousands", eval_case(12, 5000.0))]),
     ),
@@ -1658,6 +1718,7 @@ ACCURACY = Exercise(
             share_right,
             [
                 Case("eight points, two labels wrong", judged_case(8)),
+                Case("points and labels as lists", as_lists(judged_case(6))),
                 Case("a probability of exactly one half is no 1", half_case),
             ],
         ),
