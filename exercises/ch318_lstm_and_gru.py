@@ -88,7 +88,7 @@ def lstm_step_backward(dh, dc, cache):
     i, f, g, o these are da, (B, 4H), the gradient at a; x, h and the parameters are then those of two linear layers.
 
     dh, dc: the gradients at h' and at c', each (B, H).
-    cache:  what `lstm_step` returned second.
+    cache:  what `lstm_step` returned second. Leave it as it is: it may be used more than once.
     Returns (dx, dh_prev, dc_prev, grads): arrays (B, D), (B, H), (B, H), and the dict of gradients.
 
     Example: for the example of `lstm_step` (B = 1), with dh = [[0.0]] and dc = [[1.0]], dc_prev is [[0.5]] and the
@@ -125,10 +125,10 @@ def lstm_backward(dhs, cache, dlast=None):
     the gates, and your function must have it all.
 
     dhs:   the gradients at the states h_1 ... h_T from outside, (B, T, H).
-    cache: what `lstm_forward` returned third.
+    cache: what `lstm_forward` returned third. Leave it as it is: it may be used more than once.
     dlast: a tuple (dh, dc) of further gradients at the last state, each (B, H); None means zeros.
     Returns (dx, dstate, grads): an array (B, T, D), the tuple (dh_0, dc_0) of gradients at the start state, each
-    (B, H), and the dict of gradients, summed over all steps.
+    (B, H), and the dict of gradients, summed over all steps. dstate is there also when no state was given.
 
     Example: with T = 1 this is `lstm_step_backward` for dh = dhs[:, 0] plus the dh of dlast, and for the dc of dlast.
     """
@@ -166,7 +166,7 @@ def gru_step_backward(dh, cache):
     gradients of W_ih and b_ih are made with the first, those of W_hh and b_hh with the second.
 
     dh:    the gradient at h', (B, H).
-    cache: what `gru_step` returned second.
+    cache: what `gru_step` returned second. Leave it as it is: it may be used more than once.
     Returns (dx, dh_prev, grads): arrays (B, D) and (B, H), and the dict of gradients.
 
     Example: with all parameters zero, h = [[2.0]] and dh = [[1.0]], dh_prev is [[0.5]], and both biases get
@@ -194,8 +194,9 @@ def gru_backward(dhs, cache):
     """Back-propagation through time through `gru_forward`.
 
     dhs:   the gradients at the states h_1 ... h_T from outside, (B, T, H).
-    cache: what `gru_forward` returned second.
-    Returns (dx, dh0, grads): arrays (B, T, D) and (B, H), and the dict of gradients, summed over all steps.
+    cache: what `gru_forward` returned second. Leave it as it is: it may be used more than once.
+    Returns (dx, dh0, grads): arrays (B, T, D) and (B, H), and the dict of gradients, summed over all steps. dh0 is
+    there also when no h0 was given.
 
     Example: with all parameters zero, three steps and dhs = [[[0.0], [0.0], [1.0]]], dh0 is [[0.125]].
     """

@@ -86,7 +86,7 @@ def rnn_backward(dy, cache):
     dy:    the gradient at the outputs, (B, T, O).
     cache: what `rnn_forward` returned third; it may be used more than once.
     Returns (dx, dh0, grads): arrays (B, T, D) and (B, H), and a dict with the six keys of the parameters, each
-    gradient of the shape of its parameter. Nothing is divided by B or T.
+    gradient of the shape of its parameter. Nothing is divided by B or T. dh0 is there also when no h0 was given.
 
     Example: with W_ih, W_hh and W_hy equal to [[1.0]], biases of zero, x = [[[0.0], [0.0]]] and dy = [[[0.0], [1.0]]],
              all states are 0 and all slopes 1: dx is [[[1.0], [1.0]]], dh0 is [[1.0]], the gradients of b_ih and

@@ -28,7 +28,7 @@ def log_softmax(logits):
 def normalize(z):
     """Divide every row by its length.
 
-    z: (n, d), no row of zeros. A row may be very short: add no small number to its length.
+    z: (n, d), no row of zeros. A row may be very short, say 1e-10: add no small number to its length.
     Returns an array (n, d) with rows of length 1.
 
     Example: normalize([[3.0, 4.0]]) gives [[0.6, 0.8]].
@@ -182,7 +182,8 @@ def mask_tokens(tokens, vocab_size, mask_id, rng):
 
     tokens:     (B, T), whole numbers from 0 to vocab_size - 1.
     vocab_size: V, the random token is one of 0, ..., V - 1.
-    mask_id:    the token that hides.
+    mask_id:    the token that hides, one of the vocabulary or not. A token that comes in may be the mask already, and a
+                random token may be it, too: both are treated like any other.
     rng:        three draws for all positions at once, in this order:
                 rng.random((B, T)), chosen where below 0.15;
                 rng.random((B, T)), mask where below 0.8, random token where from 0.8 to below 0.9, as it is from 0.9;
@@ -207,7 +208,8 @@ def masked_lm_loss(logits, targets):
     """Cross-entropy at the positions that were asked: the mean over those whose target is not -100.
 
     logits:  (B, T, V).
-    targets: (B, T), a token or -100, which does not count. Raise ValueError if all are -100.
+    targets: (B, T), a token or -100, which does not count. A sequence may have none that counts; raise ValueError if
+             none of any sequence does.
     Returns (loss, dlogits): one number, and its gradient (B, T, V), zero where nothing was asked.
 
     Example: masked_lm_loss([[[0.0, 0.0], [5.0, 1.0]]], [[1, -100]]) has the loss log 2, about 0.6931, and the gradient

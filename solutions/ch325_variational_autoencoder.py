@@ -232,7 +232,7 @@ def vae_backward(cache):
     through the encoder. mu and log_var get two signals each: from the KL, and from the reconstruction through z. h
     feeds two heads, and its gradient is the sum of what comes back from both. The slope of tanh is 1 - tanh^2.
 
-    cache: what `vae_forward` returned last.
+    cache: what `vae_forward` returned last. It is left as it is: a second call gives the same gradients.
     Returns a dict of gradients with the keys of params, each of the shape of its parameter.
 
     Example: with all parameters zero, x = [[2.0]] and variance = 1, the gradient of b5 is [-2.0]; all others are zero.

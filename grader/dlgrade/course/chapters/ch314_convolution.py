@@ -670,11 +670,17 @@ FORWARD = Exercise(
             keep=(1,),
         ),
         numeric(
-            "lists are accepted",
+            "lists and float32 are accepted",
             1,
             "conv2d_forward",
             ref.conv2d_forward,
-            [Case("plain lists", lambda rng: tuple(a.tolist() for a in layer((1, 2, 3, 4), 2, (2, 2))(rng)))],
+            [
+                Case("plain lists", lambda rng: tuple(a.tolist() for a in layer((1, 2, 3, 4), 2, (2, 2))(rng))),
+                Case(
+                    "float32 arrays",
+                    lambda rng: tuple(a.astype(np.float32) for a in layer((1, 2, 3, 4), 2, (2, 2))(rng)),
+                ),
+            ],
             pick=0,
             result="out",
             keep=(1,),
@@ -822,6 +828,16 @@ def windows_of(shape: tuple[int, int, int, int], *sizes: int) -> Draw:
     return draw
 
 
+def converted(draw: Draw, form: Callable[[Array], Any]) -> Draw:
+    """The same with the first argument in another form."""
+
+    def drawn(rng: Rng) -> tuple[Any, ...]:
+        first, *more = draw(rng)
+        return form(first), *more
+
+    return drawn
+
+
 @prop("it is the transpose of im2col", 2, "im2col", "col2im")
 def adjoint(student: Any, rng: Rng) -> None:
     for reason, shape, sizes in (
@@ -867,7 +883,7 @@ COL2IM = Exercise(
         ),
         numeric(
             "overlapping windows add up",
-            5,
+            4,
             "col2im",
             back,
             [
@@ -894,6 +910,18 @@ COL2IM = Exercise(
             [
                 Case("a row and a column that no window sees", windows_of((2, 2, 6, 4), 3, 3, 2)),
                 Case("dilation", windows_of((2, 3, 6, 7), 2, 3, 1, 0, 2)),
+            ],
+        ),
+        numeric(
+            "lists and float32 are accepted",
+            1,
+            "col2im",
+            back,
+            [
+                Case("a plain list", converted(windows_of((1, 2, 3, 4), 2, 2), lambda cols: cols.tolist())),
+                Case(
+                    "a float32 array", converted(windows_of((1, 2, 3, 4), 2, 2), lambda cols: cols.astype(np.float32))
+                ),
             ],
         ),
         adjoint,
@@ -1038,15 +1066,21 @@ WALKED_CASES = [
 ]
 
 
-@prop("two forward passes have two caches", 1, "conv2d_forward", "conv2d_backward")
+@prop("two passes have two caches, dout stays as it is, a list will do", 1, "conv2d_forward", "conv2d_backward")
 def two_caches(student: Any, rng: Rng) -> None:
     first, second = (drawn_layer(layer((2, 2, 3, 4), 3, (2, 2)))(rng) for _ in range(2))
     _, cache = passed(student, first)
     passed(student, second)
-    for turn in ("after another forward pass", "asked a second time with the same cache"):
-        answer = items(student.conv2d_backward(first["dout"], cache), ("dx", "dW", "db"))
-        for key, got in zip(("x", "W", "b"), answer, strict=True):
-            same(got, right_gradients(first)[key], f"the gradient of {key}, {turn},")
+    for turn, dout in (
+        ("the first cache, after another forward pass", first["dout"]),
+        ("a cache that was used before", first["dout"]),
+        ("dout given as a list", first["dout"].tolist()),
+    ):
+        with case_of(turn):
+            answer = items(student.conv2d_backward(dout, cache), ("dx", "dW", "db"))
+            holds(0 not in student.changed, "`conv2d_backward` modified its argument `dout` in place; work on a copy.")
+            for key, got in zip(("x", "W", "b"), answer, strict=True):
+                same(got, right_gradients(first)[key], f"the gradient of {key}")
 
 
 BACKWARD = Exercise(
@@ -1180,7 +1214,7 @@ EDGES = Exercise(
     checks=(
         numeric(
             "both directions together",
-            3,
+            2,
             "edge_strength",
             strength,
             [
@@ -1188,6 +1222,13 @@ EDGES = Exercise(
                 Case("any image", lambda rng: (rng.normal(size=(5, 4)),)),
                 Case("a flat image, which has no edges", lambda rng: (np.full((4, 5), float(rng.integers(1, 9))),)),
             ],
+        ),
+        numeric(
+            "lists are accepted",
+            1,
+            "edge_strength",
+            strength,
+            [Case("a plain list", lambda rng: (rng.normal(size=(6, 7)).tolist(),))],
         ),
         unchanged(1, {"edge_strength": lambda rng: (rng.normal(size=(4, 5)),)}),
     ),

@@ -246,6 +246,7 @@ MAX_FORWARD = Exercise(
             ref.max_pool2d_forward,
             [
                 Case("around -10", images((2, 3, 4, 4), 2, offset=-10.0)),
+                Case("around -10,000,000,000", images((1, 2, 2, 4), 2, offset=-1e10)),
                 Case("around -10, with a row and a column left over", images((1, 2, 5, 7), 3, 2, offset=-10.0)),
             ],
             pick=0,
@@ -436,15 +437,31 @@ def backward_check(pooling: str, name: str, points: int, cases: Sequence[tuple[s
     )
 
 
+CACHES = "two passes have two caches, dout stays as it is, a list will do"
+
+
+def caches_last(backward: str, dout: Array, cache: Any, right: Array, student: Any) -> None:
+    """Backward gives the right dx each time it is asked, and leaves dout alone."""
+    for turn, upstream in (
+        ("the first cache, after other forward passes", dout),
+        ("a cache that was used before", dout),
+        ("dout given as a list", dout.tolist()),
+    ):
+        with case_of(turn):
+            dx = student.call(backward, upstream, cache)
+            holds(0 not in student.changed, f"`{backward}` modified its argument `dout` in place; work on a copy.")
+            same(dx, right, "dx")
+
+
 def two_caches(pooling: str) -> Check:
-    @prop("two forward passes have two caches", 1, f"{pooling}_pool_forward", f"{pooling}_pool_backward")
+    @prop(CACHES, 1, f"{pooling}_pool_forward", f"{pooling}_pool_backward")
     def check(student: Any, rng: Rng) -> None:
         first, second = (pool_inputs(images((2, 2, 4, 3), 2, 1))(rng) for _ in range(2))
         _, cache = passed(student, pooling, first)
         passed(student, pooling, second)
-        for turn in ("after another forward pass", "asked a second time with the same cache"):
-            dx = student.call(f"{pooling}_pool_backward", first["dout"], cache)
-            same(dx, right_dx(pooling, first), f"dx, {turn},")
+        # As many windows, but of larger images: here a cache shows that holds nothing but a shape.
+        passed(student, pooling, pool_inputs(images((2, 2, 8, 6), 3, 2))(rng))
+        caches_last(f"{pooling}_pool_backward", first["dout"], cache, right_dx(pooling, first), student)
 
     return check
 
@@ -570,10 +587,11 @@ AVERAGE = Exercise(
     ),
     checks=(
         *forward_checks("avg_pool_forward", ref.avg_pool2d_forward, 3, 3),
-        backward_check("avg", "backward, windows side by side", 4, SIDE_BY_SIDE),
+        backward_check("avg", "backward, windows side by side", 3, SIDE_BY_SIDE),
         backward_check("avg", "backward, dropped pixels get 0", 3, DROPPED),
         backward_check("avg", "backward, overlapping windows add up", 3, OVERLAPPING),
         backward_check("avg", "gradients are computed, not approximated", 1, LARGE),
+        two_caches("avg"),
         unchanged(1, {"avg_pool_forward": images((1, 2, 3, 4), 2)}, keep=(1,)),
     ),
     mistakes=(
@@ -702,6 +720,15 @@ def global_check(name: str, points: int, cases: Sequence[tuple[str, Any]]) -> Ch
     )
 
 
+@prop(CACHES, 1, "global_avg_pool_forward", "global_avg_pool_backward")
+def global_caches(student: Any, rng: Rng) -> None:
+    first = global_inputs((2, 3, 4, 5))(rng)
+    _, cache = global_passed(student, first)
+    global_passed(student, global_inputs((2, 3, 2, 6))(rng))
+    right = ref.global_avg_pool_backward(first["dout"], (4, 5))
+    caches_last("global_avg_pool_backward", first["dout"], cache, right, student)
+
+
 GLOBAL = Exercise(
     name="global_avg_pool",
     title="Global average pooling, there and back",
@@ -723,6 +750,7 @@ GLOBAL = Exercise(
                 Case("as many images as channels and rows", images((3, 3, 3, 2))),
                 Case("a batch of one, one pixel", images((1, 2, 1, 1))),
                 Case("plain lists", lambda rng: (rng.normal(size=(1, 2, 2, 3)).tolist(),)),
+                Case("float32 images", lambda rng: (rng.normal(size=(1, 2, 3, 3)).astype(np.float32),)),
             ],
             pick=0,
             result="out",
@@ -730,7 +758,7 @@ GLOBAL = Exercise(
         ),
         global_check(
             "every pixel gets its share",
-            5,
+            4,
             [
                 ("images not square", global_inputs((2, 3, 4, 5))),
                 ("a batch of one, one row", global_inputs((1, 2, 1, 4))),
@@ -745,6 +773,7 @@ GLOBAL = Exercise(
                 ("one pixel of a hundred million", global_glaring((1, 2, 2, 3))),
             ],
         ),
+        global_caches,
         unchanged(1, {"global_avg_pool_forward": images((1, 2, 3, 4))}, keep=(1,)),
     ),
     mistakes=(
@@ -1023,6 +1052,7 @@ def relative(student: Any, rng: Rng) -> None:
         ("the images themselves as features", lambda images: floats(images)),
         ("features that depend on the place", sensitive),
         ("features a hundred times as large", lambda images: 100 * sensitive(images)),
+        ("features a thousand times as small", lambda images: 1e-3 * sensitive(images)),
         ("features of another shape", lambda images: sensitive(images).sum(axis=3)),
     ):
         with case_of(reason):
@@ -1039,9 +1069,11 @@ def directions(student: Any, rng: Rng) -> None:
         ("to the right", 0, 2),
         ("up and to the left", -1, -3),
         ("nowhere", 0, 0),
+        ("down, the images being a list", 1, 0),
     ):
         with case_of(f"a move {reason}"):
-            change = student.shift_change(Callback(features, "features"), x, down, right)
+            given = x.tolist() if "list" in reason else x
+            change = student.shift_change(Callback(features, "features"), given, down, right)
             same(change, ref.shift_change(features, x, down, right), "the change")
 
 

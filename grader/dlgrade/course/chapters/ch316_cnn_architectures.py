@@ -770,7 +770,7 @@ PROJECTED_CASES = [
 ]
 
 
-@prop("two forward passes have two caches", 1, "residual_block_forward", "residual_block_backward")
+@prop("two passes have two caches, dout stays as it is", 1, "residual_block_forward", "residual_block_backward")
 def two_caches(student: Any, rng: Rng) -> None:
     first, second = (block_inputs(block_arguments((2, 2, 3, 4), 2))(rng) for _ in range(2))
     _, cache = block_passed(student, first)
@@ -778,6 +778,7 @@ def two_caches(student: Any, rng: Rng) -> None:
     want = block_right(first)
     for turn in ("after another forward pass", "asked a second time with the same cache"):
         dx, grads = items(student.residual_block_backward(first["dout"], cache), ("dx", "grads"))
+        holds(0 not in student.changed, "`residual_block_backward` modified its argument `dout`; work on a copy.")
         for key, got in named(dx, grads, first["params"]).items():
             same(got, want[key], f"the gradient of {key.split('.')[-1]}, {turn},")
 
@@ -940,26 +941,42 @@ def resnet(rng: Rng) -> tuple[Any, ...]:
 
 
 def odd_walk(rng: Rng) -> tuple[Any, ...]:
-    """Windows that leave something over, and overlapping pooling."""
-    layers = [("conv", 4, 5, 3, 1), ("pool", 3, 1), ("conv", 2, 2, 2, 0), ("pool", 2, 3), ("flatten",)]
-    return (int(rng.integers(1, 5)), int(rng.integers(30, 35)), int(rng.integers(40, 45))), layers
+    """Windows that leave something over, overlapping pooling, a block of stride 3 and one with fewer channels."""
+    layers = [
+        ("conv", 4, 5, 3, 1),
+        ("pool", 3, 1),
+        ("residual", 4, 3),
+        ("residual", 3, 1),
+        ("conv", 2, 2, 2, 0),
+        ("pool", 2, 3),
+        ("flatten",),
+    ]
+    return (int(rng.integers(1, 5)), int(rng.integers(90, 95)), int(rng.integers(120, 125))), layers
 
 
 WALKS = (
     ("a network like VGG", "pairs of convolutions, pooling, flattening, dense layers", vgg),
     ("a network like ResNet", "a convolution, pooling, residual blocks, global pooling, a dense layer", resnet),
-    ("windows that leave something over", "strides of all kinds, overlapping pooling", odd_walk),
+    (
+        "windows that leave something over",
+        "strides of all kinds, overlapping pooling, blocks of fewer channels",
+        odd_walk,
+    ),
 )
 
-EXACT = Case(
-    "a window that fits exactly once",
-    lambda rng: ((3, 5, 4), [("conv", 2, 3, 1, 0), ("pool", 2, 1), ("flatten",), ("dense", 3)]),
-)
+ENDS = [
+    Case(
+        "a window that fits exactly once",
+        lambda rng: ((3, 5, 4), [("conv", 2, 3, 1, 0), ("pool", 2, 1), ("flatten",), ("dense", 3)]),
+    ),
+    Case("an example (D,) and dense layers", lambda rng: ((int(rng.integers(3, 9)),), [("dense", 4), ("dense", 2)])),
+    Case("no layer at all", lambda rng: ((3, 5, 4), [])),
+]
 
 
 def walk_checks(function: str, reference: Callable[..., Any], points: tuple[int, int, int]) -> list[Check]:
     return [
-        numeric(name, worth, function, reference, [Case(reason, draw), *([EXACT] if draw is odd_walk else [])])
+        numeric(name, worth, function, reference, [Case(reason, draw), *(ENDS if draw is odd_walk else [])])
         for (name, reason, draw), worth in zip(WALKS, points, strict=True)
     ]
 
@@ -968,6 +985,9 @@ NOT_TAKEN: dict[str, Draw] = {
     "a dense layer right after a convolution": lambda rng: ((3, 6, 6), [("conv", 4, 3, 1, 0), ("dense", 5)]),
     "a convolution after flattening": lambda rng: ((3, 6, 6), [("flatten",), ("conv", 4, 3, 1, 1)]),
     "global pooling after global pooling": lambda rng: ((3, 6, 6), [("global_pool",), ("global_pool",)]),
+    "flattening after global pooling": lambda rng: ((3, 6, 6), [("global_pool",), ("flatten",)]),
+    "a residual block after flattening": lambda rng: ((3, 6, 6), [("flatten",), ("residual", 3, 1)]),
+    "pooling after a dense layer": lambda rng: ((7,), [("dense", 4), ("pool", 1, 1)]),
     "a pooling window larger than the image": lambda rng: ((3, 6, 4), [("pool", 2, 2), ("pool", 3, 1)]),
     "a kernel larger than the padded image, with a stride": lambda rng: ((3, 4, 9), [("conv", 2, 7, 2, 1)]),
 }

@@ -11,7 +11,7 @@ from dlreference import rnn as ref
 from dlreference.optim import clip_global_norm
 from dlreference.recurrent import RECURRENT_KEYS
 
-from dlgrade.course.compare import below, entry, items, numbers, same
+from dlgrade.course.compare import below, entry, holds, items, numbers, same
 from dlgrade.course.kinds import Case, GradientCase, Rng, case_of, gradient, numeric, prop, training, unchanged
 from dlgrade.course.spec import Chapter, Check, Exercise, Mistake, Picture
 
@@ -51,6 +51,17 @@ def step_case(batch: int, d: int, hidden: int, scale: float = 1.0) -> Draw:
         rng.uniform(-1, 1, size=(batch, hidden)),
         draw_params(rng, d, hidden, 2),
     )
+
+
+def listed(draw: Draw) -> Draw:
+    """The same with lists for all arrays."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(item) for name, item in value.items()}
+        return value.tolist() if isinstance(value, np.ndarray) else value
+
+    return lambda rng: tuple(plain(value) for value in draw(rng))
 
 
 def step_changed(**changes: Callable[[Array], Any]) -> Callable[..., Array]:
@@ -222,7 +233,7 @@ def output_squashed(x: Any, params: Any, h0: Any = None) -> Any:
     return np.tanh(y), hs, cache
 
 
-@prop("a sequence in two parts gives the same as in one", 2, "rnn_forward")
+@prop("a sequence in two parts gives the same as in one", 1, "rnn_forward")
 def in_two_parts(student: Any, rng: Rng) -> None:
     x, params = forward_case(2, 6, 3, 4, 2)(rng)
     names = ("y", "hs", "cache")
@@ -267,6 +278,22 @@ FORWARD = Exercise(
             "a start state, outputs", 1, "rnn_forward", forward, START_CASES, pick=0, result="the outputs", keep=(2,)
         ),
         in_two_parts,
+        numeric(
+            "lists and float32 are accepted",
+            1,
+            "rnn_forward",
+            forward,
+            [
+                Case("lists of numbers", listed(forward_case(2, 3, 2, 3, 2, start=True))),
+                Case(
+                    "float32 inputs",
+                    lambda rng: (rng.normal(size=(2, 4, 3)).astype(np.float32), draw_params(rng, 3, 2, 2)),
+                ),
+            ],
+            pick=1,
+            result="the states",
+            keep=(2,),
+        ),
         unchanged(1, {"rnn_forward": forward_case(2, 3, 2, 2, 1, start=True)}, keep=(2,)),
     ),
     mistakes=(
@@ -443,15 +470,20 @@ BACKWARD_CASES = [
 ALL_KEYS = tuple(f"params.{name}" for name in PARAM_KEYS)
 
 
-@prop("a cache belongs to its own forward pass, and lasts", 2, "rnn_forward", "rnn_backward")
+@prop("a cache lasts, dy stays as it is, h0 may be left out", 2, "rnn_forward", "rnn_backward")
 def own_cache(student: Any, rng: Rng) -> None:
-    first, second = (backward_inputs(forward_case(2, 3, 2, 3, 2))(rng) for _ in range(2))
+    first, second = ({**backward_inputs(forward_case(2, 3, 2, 3, 2))(rng), "h0": None} for _ in range(2))
     cache = run_forward(student, first)[2]
     run_forward(student, second)
-    right = named_grads(right_backward(first["dout"], first["x"], first["params"], first["h0"]))
-    for when in ("after another forward pass", "with a cache that was used before"):
-        with case_of(when):
-            found = named_grads(student.rnn_backward(first["dout"], cache))
+    right = named_grads(right_backward(first["dout"], first["x"], first["params"]))
+    for when, dy in (
+        ("the first cache, after another forward pass", first["dout"]),
+        ("a cache that was used before", first["dout"]),
+        ("dy given as a list", first["dout"].tolist()),
+    ):
+        with case_of(f"{when}, and no h0"):
+            found = named_grads(student.rnn_backward(dy, cache))
+            holds(0 not in student.changed, "`rnn_backward` modified its argument `dy` in place; work on a copy.")
             for key, want in right.items():
                 same(found[key], want, f"the gradient of {key.split('.')[-1]}")
 
@@ -662,7 +694,7 @@ TRUNCATED = Exercise(
             result="the outputs",
         ),
         numeric(
-            "gradients stop at the cuts", 7, "truncated_gradients", truncated, TRUNCATED_CASES, pick=1, result="`grads`"
+            "gradients stop at the cuts", 6, "truncated_gradients", truncated, TRUNCATED_CASES, pick=1, result="`grads`"
         ),
         numeric(
             "a start state, and pieces longer than the sequence",
@@ -674,6 +706,13 @@ TRUNCATED = Exercise(
                 Case("a piece as long as the sequence", truncated_case(2, 4, 4, start=True)),
                 Case("a piece longer than the sequence", truncated_case(1, 3, 10)),
             ],
+        ),
+        numeric(
+            "lists are accepted",
+            1,
+            "truncated_gradients",
+            truncated,
+            [Case("lists of numbers", listed(truncated_case(2, 6, 2, start=True)))],
         ),
         unchanged(1, {"truncated_gradients": truncated_case(2, 4, 2, start=True)}),
     ),
@@ -792,7 +831,14 @@ JACOBIANS = Exercise(
         "store the new product.",
     ),
     checks=(
-        numeric("products of one factor a step", 6, "state_jacobians", ref.state_jacobians, JACOBIAN_CASES),
+        numeric("products of one factor a step", 5, "state_jacobians", ref.state_jacobians, JACOBIAN_CASES),
+        numeric(
+            "lists are accepted",
+            1,
+            "state_jacobians",
+            ref.state_jacobians,
+            [Case("lists of numbers", listed(hs_case(2, 3, 2)))],
+        ),
         moves_network,
         unchanged(1, {"state_jacobians": hs_case(1, 2, 2)}),
     ),
@@ -970,7 +1016,7 @@ CLIP = Exercise(
     checks=(
         numeric(
             "long gradients are shortened together",
-            4,
+            3,
             "clip_gradients",
             clip_global_norm,
             [Case("three arrays, too long", clip_case(10.0, 2.5)), Case("too long by far", clip_case(1e6, 0.5))],
@@ -984,6 +1030,13 @@ CLIP = Exercise(
                 Case("shorter than max_norm", clip_case(0.1, 7.0)),
                 Case("all zeros", lambda rng: ({"W": np.zeros((2, 2)), "b": np.zeros(2)}, 1.5)),
             ],
+        ),
+        numeric(
+            "lists are accepted",
+            1,
+            "clip_gradients",
+            clip_global_norm,
+            [Case("lists of numbers", listed(clip_case(10.0, 2.5)))],
         ),
         unchanged(1, {"clip_gradients": clip_case(10.0, 2.0)}),
     ),

@@ -9,7 +9,7 @@ import numpy as np
 from dlreference import gru, lstm, rnn
 from dlreference.recurrent import RECURRENT_KEYS, gate, init_recurrent, recurrent_parameter_count
 
-from dlgrade.course.compare import entry, items, numbers, same
+from dlgrade.course.compare import entry, holds, items, numbers, same
 from dlgrade.course.kinds import Case, GradientCase, Rng, case_of, gradient, numeric, prop, unchanged
 from dlgrade.course.spec import Chapter, Check, Exercise, Mistake, Picture
 
@@ -34,6 +34,27 @@ def draw_params(rng: Rng, gates: int, d: int, hidden: int) -> Params:
         "b_ih": 0.5 * rng.normal(size=gates * hidden),
         "b_hh": 0.5 * rng.normal(size=gates * hidden),
     }
+
+
+def converted(draw: Draw, form: Callable[[Array], Any]) -> Draw:
+    """The same with all arrays, also those in tuples and dicts, in another form."""
+
+    def change(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: change(item) for name, item in value.items()}
+        if isinstance(value, tuple):
+            return tuple(change(item) for item in value)
+        return form(value) if isinstance(value, np.ndarray) else value
+
+    return lambda rng: tuple(change(value) for value in draw(rng))
+
+
+def lists(draw: Draw) -> Draw:
+    return converted(draw, lambda array: array.tolist())
+
+
+def float32(draw: Draw) -> Draw:
+    return converted(draw, lambda array: array.astype(np.float32))
 
 
 def blocks(order: Sequence[int]) -> Callable[[Any], Params]:
@@ -133,6 +154,11 @@ def bias_everywhere(params: Any, value: float = 1.0) -> Params:
     return new | {"b_ih": np.full_like(new["b_ih"], value), "b_hh": np.zeros_like(new["b_hh"])}
 
 
+def whole_params(rng: Rng) -> tuple[Any, ...]:
+    """Parameters of two units in whole numbers, and a value that is none."""
+    return {name: np.rint(4 * array).astype(np.int64) for name, array in draw_params(rng, 4, 3, 2).items()}, 0.5
+
+
 FORGET_BIAS = Exercise(
     name="set_forget_bias",
     title="Start out remembering",
@@ -145,13 +171,23 @@ FORGET_BIAS = Exercise(
     checks=(
         numeric(
             "the second block of both biases",
-            5,
+            4,
             "set_forget_bias",
             lstm.set_forget_bias,
             [
                 Case("three units, a bias of two", lambda rng: (draw_params(rng, 4, 2, 3), 2.0)),
                 Case("no value given: it is 1", lambda rng: (draw_params(rng, 4, 3, 2),)),
                 Case("a single unit, a negative bias", lambda rng: (draw_params(rng, 4, 2, 1), -3.0)),
+            ],
+        ),
+        numeric(
+            "lists and whole numbers are accepted",
+            1,
+            "set_forget_bias",
+            lstm.set_forget_bias,
+            [
+                Case("lists of numbers", lists(whole_params)),
+                Case("arrays of whole numbers, a bias of a half", whole_params),
             ],
         ),
         unchanged(1, {"set_forget_bias": lambda rng: (draw_params(rng, 4, 2, 2), 2.0)}),
@@ -242,14 +278,6 @@ def lstm_swapped_state(x: Any, state: Any, params: Any) -> Any:
     return (c, h), cache
 
 
-def lists(draw: Draw) -> Draw:
-    def drawn(rng: Rng) -> tuple[Any, ...]:
-        x, (h, c), params = draw(rng)
-        return x.tolist(), (h.tolist(), c.tolist()), {name: value.tolist() for name, value in params.items()}
-
-    return drawn
-
-
 STATE_CASES = [
     Case("five samples, three inputs, four units", lstm_case(5, 3, 4)),
     Case("as many inputs as units and samples", lstm_case(3, 3, 3)),
@@ -274,13 +302,14 @@ LSTM_STEP = Exercise(
             "the new state and cell", 8, "lstm_step", lstm_step, STATE_CASES, pick=0, result="the state", keep=(1,)
         ),
         numeric(
-            "large cells, large inputs, and lists",
+            "large cells, large inputs, lists and float32",
             3,
             "lstm_step",
             lstm_step,
             [
                 Case("inputs of a thousand", lstm_case(3, 2, 4, 1e3)),
                 Case("lists of numbers", lists(lstm_case(2, 3, 2))),
+                Case("float32 arrays", float32(lstm_case(2, 3, 2))),
                 Case(
                     "a cell of a million",
                     lambda rng: (
@@ -369,7 +398,52 @@ GRAD_KEYS = tuple(f"params.{name}" for name in RECURRENT_KEYS)
 
 
 def with_grads(found: dict[str, Any], grads: Any) -> dict[str, Any]:
-    return found | {f"params.{name}": entry(grads, name, "`grads`") for name in RECURRENT_KEYS}
+    """All gradients by key, also those of `grads` that nobody asked for."""
+    named = {f"params.{name}": entry(grads, name, "`grads`") for name in RECURRENT_KEYS}
+    return found | named | {f"params.{name}": grad for name, grad in grads.items()}
+
+
+def cache_check(
+    layer: tuple[str, str],
+    draw: Inputs,
+    forward: Callable[[Any, dict[str, Any]], Any],
+    backward: Callable[[Any, Any, bool], dict[str, Any]],
+    reference: Callable[[dict[str, Any]], dict[str, Any]],
+) -> Check:
+    """A cache serves its own forward pass, as often as it is asked, and upstream gradients are not written over.
+
+    `forward(student, inputs)` returns the cache, `backward(student, (inputs, cache), listed)` all gradients by key.
+    """
+
+    @prop("a cache lasts, what is given stays as it is, the keys are right", 1, *layer)
+    def check(student: Any, rng: Rng) -> None:
+        first, second = draw(rng), draw(rng)
+        cache = forward(student, first)
+        forward(student, second)
+        right = reference(first)
+        for when, listed in (
+            ("the first cache, after another forward pass", False),
+            ("a cache that was used before", False),
+            ("upstream gradients given as lists", True),
+        ):
+            with case_of(when):
+                found = backward(student, (first, cache), listed)
+                call, reply = student.transcript[-1]
+                changed = [student.argument_name(call, n) for n in reply.changed]
+                holds(not changed, f"`{layer[1]}` modified {', '.join(changed)} in place; leave it as it was.")
+                extra = [key.removeprefix("params.")[:40] for key in found if key not in right]
+                holds(not extra, f"`grads` has the keys of the parameters only; yours also has {', '.join(extra[:6])}.")
+                for key, want in right.items():
+                    same(found[key], want, f"the gradient of {key.split('.')[-1]}")
+
+    return check
+
+
+def as_lists(value: Any, listed: bool) -> Any:
+    """Arrays, also those in a tuple, as lists where that is asked."""
+    if isinstance(value, tuple):
+        return tuple(as_lists(part, listed) for part in value)
+    return value.tolist() if listed and isinstance(value, np.ndarray) else value
 
 
 # So small an input against so large weights is of ordinary size inside, but bends within any step of a difference.
@@ -431,11 +505,15 @@ def lstm_step_of(student: Any, i: dict[str, Any]) -> tuple[Any, Any]:
     return state, cache
 
 
-def lstm_step_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
-    cache = lstm_step_of(student, i)[1]
-    answer = student.lstm_step_backward(i["dout"][0], i["dout"][1], cache)
+def lstm_step_went_back(student: Any, walk: Any, listed: bool = False) -> dict[str, Any]:
+    i, cache = walk
+    answer = student.lstm_step_backward(*as_lists((i["dout"][0], i["dout"][1]), listed), cache)
     dx, dh, dc, grads = items(answer, ("dx", "dh_prev", "dc_prev", "grads"))
     return with_grads({"x": dx, "h": dh, "c": dc}, grads)
+
+
+def lstm_step_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
+    return lstm_step_went_back(student, (i, lstm_step_of(student, i)[1]))
 
 
 def lstm_step_back(dh: Any, dc: Any, cache: Any) -> Any:
@@ -524,7 +602,7 @@ LSTM_STEP_BACKWARD = Exercise(
     checks=(
         gradient_check("gradient of the old cell", 4, LSTM_LAYER, ("c",), LSTM_BACK_CASES, LSTM_STEP_FUNCTIONS),
         gradient_check(
-            "gradients of x and of the old state", 5, LSTM_LAYER, ("x", "h"), LSTM_BACK_CASES, LSTM_STEP_FUNCTIONS
+            "gradients of x and of the old state", 4, LSTM_LAYER, ("x", "h"), LSTM_BACK_CASES, LSTM_STEP_FUNCTIONS
         ),
         gradient_check(
             "gradients of the matrices",
@@ -560,6 +638,13 @@ LSTM_STEP_BACKWARD = Exercise(
                 ("tiny inputs and huge weights", steep(lstm_step_inputs(lstm_case(2, 3, 2)))),
             ],
             LSTM_STEP_FUNCTIONS,
+        ),
+        cache_check(
+            LSTM_LAYER,
+            lstm_step_inputs(lstm_case(2, 3, 2)),
+            lambda student, i: lstm_step_of(student, i)[1],
+            lstm_step_went_back,
+            lstm_step_reference,
         ),
     ),
     mistakes=(
@@ -703,7 +788,7 @@ LSTM_FORWARD = Exercise(
         "collected h along axis 1; the pair after the last turn is `last`.",
     ),
     checks=(
-        numeric("all states", 3, "lstm_forward", lstm_forward, LSTM_SEQUENCES, pick=0, result="the states", keep=(2,)),
+        numeric("all states", 2, "lstm_forward", lstm_forward, LSTM_SEQUENCES, pick=0, result="the states", keep=(2,)),
         numeric(
             "the last state and cell",
             3,
@@ -712,6 +797,16 @@ LSTM_FORWARD = Exercise(
             LSTM_SEQUENCES,
             pick=1,
             result="`last`",
+            keep=(2,),
+        ),
+        numeric(
+            "lists are accepted",
+            1,
+            "lstm_forward",
+            lstm_forward,
+            [Case("lists of numbers, a start state", lists(sequence_case(4, 2, 3, 3, 2, start=True)))],
+            pick=0,
+            result="the states",
             keep=(2,),
         ),
         constant_carry,
@@ -812,12 +907,31 @@ def dlast_of(i: dict[str, Any]) -> Any:
     return (i["dout"][:, -2], i["dout"][:, -1]) if i["last"] else None
 
 
-def lstm_sequence_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
-    cache = lstm_forward_of(student, i)[2]
+def lstm_went_back(student: Any, walk: Any, listed: bool = False) -> dict[str, Any]:
+    i, cache = walk
     arguments = (i["dout"][:, :-2], cache, *([dlast_of(i)] if i["last"] else []))
-    dx, dstate, grads = items(student.call("lstm_backward", *arguments), ("dx", "dstate", "grads"))
+    dx, dstate, grads = items(student.call("lstm_backward", *as_lists(arguments, listed)), ("dx", "dstate", "grads"))
     dh, dc = items(dstate, ("dh_0", "dc_0"), "dstate")
     return with_grads({"x": dx, "h": dh, "c": dc}, grads)
+
+
+def lstm_sequence_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
+    return lstm_went_back(student, (i, lstm_forward_of(student, i)[2]))
+
+
+def lstm_from_zeros(student: Any, i: dict[str, Any]) -> Any:
+    """The cache of a forward pass that is given no state; `i` has zeros for it."""
+    return items(student.call("lstm_forward", i["x"], i["params"], keep=(2,)), ("hs", "last", "cache"))[2]
+
+
+def no_state(draw: Inputs) -> Inputs:
+    """The same inputs with zeros for the start state."""
+
+    def inputs(rng: Rng) -> dict[str, Any]:
+        i = draw(rng)
+        return i | {name: np.zeros_like(i[name]) for name in ("h", "c") if name in i}
+
+    return inputs
 
 
 def lstm_sequence_reference(i: dict[str, Any]) -> dict[str, Any]:
@@ -855,7 +969,7 @@ LSTM_BACKWARD = Exercise(
         "name by name; what is carried after step 0 is dstate.",
     ),
     checks=(
-        gradient_check("gradients of the parameters", 6, LSTM_PAIR, GRAD_KEYS, LSTM_WALKS, LSTM_SEQUENCE_FUNCTIONS),
+        gradient_check("gradients of the parameters", 5, LSTM_PAIR, GRAD_KEYS, LSTM_WALKS, LSTM_SEQUENCE_FUNCTIONS),
         gradient_check(
             "gradients of the inputs and of the start state",
             4,
@@ -871,6 +985,13 @@ LSTM_BACKWARD = Exercise(
             ("x", "h", "c", *GRAD_KEYS),
             LAST_WALKS,
             LSTM_SEQUENCE_FUNCTIONS,
+        ),
+        cache_check(
+            LSTM_PAIR,
+            no_state(lstm_sequence_inputs(sequence_case(4, 2, 3, 3, 2, True))),
+            lstm_from_zeros,
+            lstm_went_back,
+            lstm_sequence_reference,
         ),
     ),
     mistakes=(
@@ -982,15 +1103,14 @@ GRU_STEP = Exercise(
     checks=(
         numeric("the new state", 7, "gru_step", gru_step, GRU_CASES, pick=0, result="the new state", keep=(1,)),
         numeric(
-            "large inputs, and lists",
+            "large inputs, lists and float32",
             2,
             "gru_step",
             gru_step,
             [
                 Case("inputs of a thousand", gru_case(3, 2, 4, 1e3)),
-                Case(
-                    "lists", lambda rng: (*(a.tolist() for a in gru_case(2, 3, 2)(rng)[:2]), draw_params(rng, 3, 3, 2))
-                ),
+                Case("lists of numbers", lists(gru_case(2, 3, 2))),
+                Case("float32 arrays", float32(gru_case(2, 3, 2))),
             ],
             pick=0,
             result="the new state",
@@ -1056,10 +1176,15 @@ def gru_step_of(student: Any, i: dict[str, Any]) -> tuple[Any, ...]:
     return items(student.call("gru_step", i["x"], i["h"], i["params"], keep=(1,)), ("h", "cache"))
 
 
-def gru_step_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
-    answer = student.gru_step_backward(i["dout"], gru_step_of(student, i)[1])
+def gru_step_went_back(student: Any, walk: Any, listed: bool = False) -> dict[str, Any]:
+    i, cache = walk
+    answer = student.gru_step_backward(as_lists(i["dout"], listed), cache)
     dx, dh, grads = items(answer, ("dx", "dh_prev", "grads"))
     return with_grads({"x": dx, "h": dh}, grads)
+
+
+def gru_step_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
+    return gru_step_went_back(student, (i, gru_step_of(student, i)[1]))
 
 
 def gru_step_back(dh: Any, cache: Any) -> Any:
@@ -1125,7 +1250,7 @@ GRU_STEP_BACKWARD = Exercise(
         gradient_check(
             "gradient of the old state, on both ways", 4, GRU_LAYER, ("h",), GRU_BACK_CASES, GRU_STEP_FUNCTIONS
         ),
-        gradient_check("gradients of the parameters", 4, GRU_LAYER, GRAD_KEYS, GRU_BACK_CASES, GRU_STEP_FUNCTIONS),
+        gradient_check("gradients of the parameters", 3, GRU_LAYER, GRAD_KEYS, GRU_BACK_CASES, GRU_STEP_FUNCTIONS),
         gradient_check(
             "gradients are computed, not approximated",
             2,
@@ -1136,6 +1261,13 @@ GRU_STEP_BACKWARD = Exercise(
                 ("tiny inputs and huge weights", steep(gru_step_inputs(gru_case(2, 3, 2)))),
             ],
             GRU_STEP_FUNCTIONS,
+        ),
+        cache_check(
+            GRU_LAYER,
+            gru_step_inputs(gru_case(2, 3, 2)),
+            lambda student, i: gru_step_of(student, i)[1],
+            gru_step_went_back,
+            gru_step_reference,
         ),
     ),
     mistakes=(
@@ -1240,10 +1372,20 @@ def gru_forward_of(student: Any, i: dict[str, Any]) -> tuple[Any, ...]:
     return items(student.call("gru_forward", i["x"], i["params"], i["h"], keep=(1,)), ("hs", "cache"))
 
 
-def gru_sequence_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
-    answer = student.gru_backward(i["dout"], gru_forward_of(student, i)[1])
+def gru_went_back(student: Any, walk: Any, listed: bool = False) -> dict[str, Any]:
+    i, cache = walk
+    answer = student.gru_backward(as_lists(i["dout"], listed), cache)
     dx, dh, grads = items(answer, ("dx", "dh0", "grads"))
     return with_grads({"x": dx, "h": dh}, grads)
+
+
+def gru_sequence_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
+    return gru_went_back(student, (i, gru_forward_of(student, i)[1]))
+
+
+def gru_from_zeros(student: Any, i: dict[str, Any]) -> Any:
+    """The cache of a forward pass that is given no state; `i` has zeros for it."""
+    return items(student.call("gru_forward", i["x"], i["params"], keep=(1,)), ("hs", "cache"))[1]
 
 
 def gru_sequence_reference(i: dict[str, Any]) -> dict[str, Any]:
@@ -1268,7 +1410,7 @@ GRU_SEQUENCE = Exercise(
     checks=(
         numeric(
             "all states",
-            3,
+            2,
             "gru_forward",
             gru_forward,
             [
@@ -1280,9 +1422,19 @@ GRU_SEQUENCE = Exercise(
             result="the states",
             keep=(1,),
         ),
+        numeric(
+            "lists are accepted",
+            1,
+            "gru_forward",
+            gru_forward,
+            [Case("lists of numbers, a start state", lists(sequence_case(3, 2, 3, 3, 2, start=True)))],
+            pick=0,
+            result="the states",
+            keep=(1,),
+        ),
         gradient_check(
             "all gradients, through time",
-            7,
+            5,
             GRU_PAIR,
             ("x", "h", *GRAD_KEYS),
             [
@@ -1293,6 +1445,14 @@ GRU_SEQUENCE = Exercise(
             ],
             (lambda student, i: gru_forward_of(student, i)[0], gru_sequence_grads, gru_sequence_reference),
         ),
+        cache_check(
+            GRU_PAIR,
+            no_state(gru_sequence_inputs(sequence_case(3, 2, 3, 3, 2, True))),
+            gru_from_zeros,
+            gru_went_back,
+            gru_sequence_reference,
+        ),
+        unchanged(1, {"gru_forward": sequence_case(3, 2, 3, 2, 2, start=True)}, keep=(1,)),
     ),
     mistakes=(
         Mistake(

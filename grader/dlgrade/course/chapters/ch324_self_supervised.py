@@ -154,6 +154,7 @@ UNIT_ROWS = Exercise(
                 Case("one row", rows_case(1, 5)),
                 Case("long rows", rows_case(2, 3, 1e6)),
                 Case("very short rows", rows_case(2, 3, TINY)),
+                Case("rows shorter than a billionth", rows_case(2, 3, 1e-10)),
                 Case("lists of whole numbers", lambda rng: ([[3, -4], [0, 2]],)),
             ],
         ),
@@ -171,7 +172,9 @@ UNIT_ROWS = Exercise(
             grads=lambda student, inputs: {"z": student.normalize_backward(inputs["dout"], inputs["z"])},
             reference=lambda inputs: {"z": unit_backward(inputs["dout"], inputs["z"])},
         ),
-        unchanged(1, {"normalize": rows_case(3, 2)}),
+        unchanged(
+            1, {"normalize": rows_case(3, 2), "normalize_backward": lambda rng: tuple(rng.normal(size=(2, 3, 2)))}
+        ),
     ),
     mistakes=(
         Mistake(
@@ -298,7 +301,7 @@ INFO_NCE = Exercise(
         ),
         numeric(
             "finite at a temperature of 0.001",
-            3,
+            2,
             "info_nce",
             ref.info_nce,
             [Case("five pairs", pairs(5, 4, 0.001)), Case("two pairs", pairs(2, 2, 0.001))],
@@ -306,6 +309,7 @@ INFO_NCE = Exercise(
             result="the loss",
         ),
         all_gradients("both gradients", 8, "info_nce", ref.info_nce, ("queries", "keys"), INFO_NCE_GRADIENTS),
+        unchanged(1, {"info_nce": pairs(3, 2, 0.5)}),
     ),
     mistakes=(
         Mistake(
@@ -382,7 +386,7 @@ CLIP = Exercise(
     checks=(
         numeric(
             "the mean of two losses",
-            4,
+            3,
             "clip_loss",
             ref.clip_loss,
             [Case("four pairs", pairs(4, 3, 0.5)), Case("a temperature of 0.001", pairs(3, 3, 0.001))],
@@ -401,6 +405,7 @@ CLIP = Exercise(
                 "very short rows": shrunk(pairs(3, 3, 0.5)),
             },
         ),
+        unchanged(1, {"clip_loss": pairs(3, 2, 0.5)}),
     ),
     mistakes=(
         Mistake(
@@ -436,6 +441,12 @@ CLIP = Exercise(
 def views(n: int, d: int, temperature: float, scale: float = 1.0) -> Callable[[Rng], tuple[Any, ...]]:
     """2n rows, of different lengths."""
     return lambda rng: (scale * rng.normal(size=(2 * n, d)) * rng.uniform(0.5, 3, size=(2 * n, 1)), temperature)
+
+
+def apart(rng: Rng) -> Array:
+    """One pair, nearly opposite: the only candidate has a cosine of almost -1."""
+    z = rng.normal(size=3)
+    return np.stack([z, -2 * z + 0.01 * rng.normal(size=3)])
 
 
 def half_on(rows: Array) -> Array:
@@ -539,7 +550,11 @@ NT_XENT = Exercise(
             3,
             "nt_xent",
             ref.nt_xent,
-            [Case("four things", views(4, 3, 0.001)), Case("two things", views(2, 2, 0.001))],
+            [
+                Case("four things", views(4, 3, 0.001)),
+                Case("two things", views(2, 2, 0.001)),
+                Case("a single pair that points apart", lambda rng: (apart(rng), 0.001)),
+            ],
             pick=0,
             result="the loss",
         ),
@@ -695,7 +710,7 @@ TRIPLET = Exercise(
     checks=(
         numeric(
             "the loss",
-            5,
+            4,
             "triplet_loss",
             ref.triplet_loss,
             [
@@ -720,6 +735,7 @@ TRIPLET = Exercise(
                 "very short rows": shrunk(triplets(3, 3, 0.5)),
             },
         ),
+        unchanged(1, {"triplet_loss": triplets(3, 2, 0.2)}),
     ),
     mistakes=(
         Mistake(
@@ -775,13 +791,22 @@ TRIPLET = Exercise(
 # --- masking ---------------------------------------------------------------------------------------------------------
 
 
-def masking_case(b: int, t: int, vocab: int) -> Callable[[Rng], tuple[Any, ...]]:
+def masking_case(b: int, t: int, vocab: int, mask_id: int) -> Callable[[Rng], tuple[Any, ...]]:
+    """Any tokens, the mask among them if it is one of the vocabulary."""
     return lambda rng: (
-        rng.integers(vocab - 1, size=(b, t)),
+        rng.integers(vocab, size=(b, t)),
         vocab,
-        vocab - 1,
+        mask_id,
         np.random.default_rng(int(rng.integers(1 << 62))),
     )
+
+
+# In the small vocabulary every third random token is the mask.
+MASKINGS = [
+    Case("thirty sequences of forty tokens", masking_case(30, 40, 50, 49)),
+    Case("one long sequence, a mask outside the vocabulary", masking_case(1, 400, 12, 12)),
+    Case("three tokens, of which the second is the mask", masking_case(20, 100, 3, 1)),
+]
 
 
 def right_masking(tokens: Any, vocab_size: int, mask_id: int, rng: Rng) -> tuple[Array, Array]:
@@ -809,6 +834,23 @@ def mt_with(
     return mask_tokens
 
 
+def mt_drawn(tokens_second: bool) -> Callable[..., Any]:
+    """Masking whose random tokens are drawn before the kinds, or only for the positions that get one."""
+
+    def mask_tokens(tokens: Any, vocab_size: int, mask_id: int, rng: Rng) -> Any:
+        tokens = np.asarray(tokens, dtype=np.int64)
+        chosen = rng.random(tokens.shape) < 0.15
+        other = rng.integers(vocab_size, size=tokens.shape) if tokens_second else np.zeros_like(tokens)
+        kind = rng.random(tokens.shape)
+        random = chosen & (kind >= 0.8) & (kind < 0.9)
+        if not tokens_second:
+            other[random] = rng.integers(vocab_size, size=int(random.sum()))
+        inputs = np.where(chosen & (kind < 0.8), mask_id, np.where(random, other, tokens))
+        return inputs, np.where(chosen, tokens, -100)
+
+    return mask_tokens
+
+
 MASKING = Exercise(
     name="mask_tokens",
     title="Hide and ask",
@@ -827,10 +869,7 @@ MASKING = Exercise(
             6,
             "mask_tokens",
             right_masking,
-            [
-                Case("thirty sequences of forty tokens", masking_case(30, 40, 50)),
-                Case("one long sequence", masking_case(1, 400, 12)),
-            ],
+            MASKINGS,
             pick=0,
             result="the array of inputs",
         ),
@@ -839,14 +878,11 @@ MASKING = Exercise(
             5,
             "mask_tokens",
             right_masking,
-            [
-                Case("thirty sequences of forty tokens", masking_case(30, 40, 50)),
-                Case("one long sequence", masking_case(1, 400, 12)),
-            ],
+            MASKINGS,
             pick=1,
             result="the array of targets",
         ),
-        unchanged(1, {"mask_tokens": masking_case(4, 50, 20)}),
+        unchanged(1, {"mask_tokens": masking_case(4, 50, 20, 19)}),
     ),
     mistakes=(
         Mistake(
@@ -878,6 +914,23 @@ MASKING = Exercise(
             name="most-are-chosen",
             advice="15 of 100 positions are chosen, those where the draw is BELOW 0.15.",
             replaces={"mask_tokens": mt_with(chosen=lambda draw: draw >= 0.15)},
+        ),
+        Mistake(
+            name="mask-taken-from-the-vocabulary",
+            advice="What hides a token is mask_id, whichever number that is; it need not be the last of the "
+            "vocabulary.",
+            replaces={
+                "mask_tokens": lambda tokens, vocab_size, mask_id, rng: right_masking(
+                    tokens, vocab_size, vocab_size - 1, rng
+                )
+            },
+        ),
+        Mistake(
+            name="other-draws",
+            advice="Three draws of the shape (B, T), for all positions: whether it is chosen, what is put there, and "
+            "which random token, in this order.",
+            replaces={"mask_tokens": mt_drawn(tokens_second=True)},
+            variants=({"mask_tokens": mt_drawn(tokens_second=False)},),
         ),
         Mistake(
             name="kept-tokens-not-asked",
@@ -913,6 +966,13 @@ def masked_case(b: int, t: int, v: int, scale: float = 1.0) -> Callable[[Rng], t
         return scale * rng.normal(size=(b, t, v)), targets
 
     return draw
+
+
+def one_unasked(rng: Rng) -> tuple[Any, ...]:
+    """The second sequence has nothing asked."""
+    logits, targets = masked_case(3, 4, 3)(rng)
+    targets[1] = -100
+    return logits, targets
 
 
 def causal_case(b: int, t: int, v: int, scale: float = 1.0) -> Callable[[Rng], tuple[Any, ...]]:
@@ -1019,7 +1079,7 @@ LANGUAGE = Exercise(
     checks=(
         loss_gradient(
             "hidden words: the gradient",
-            4,
+            3,
             "masked_lm_loss",
             ref.masked_lm_loss,
             [
@@ -1027,6 +1087,7 @@ LANGUAGE = Exercise(
                 Case("one sequence", masked_case(1, 4, 3)),
                 Case("logits in the thousands", masked_case(2, 4, 5, 3000.0)),
                 Case("a loss of millions, where differences lose digits", hopeless_masked),
+                Case("nothing asked in one sequence of three", one_unasked),
             ],
         ),
         numeric(
@@ -1068,6 +1129,7 @@ LANGUAGE = Exercise(
                 Case("a loss of millions, where differences lose digits", hopeless_causal),
             ],
         ),
+        unchanged(1, {"masked_lm_loss": masked_case(2, 4, 3), "causal_lm_loss": causal_case(2, 4, 3)}),
     ),
     mistakes=(
         Mistake(
@@ -1082,7 +1144,8 @@ LANGUAGE = Exercise(
         ),
         Mistake(
             name="loss-over-all-tokens",
-            advice="Positions with the target -100 are not asked: they have no part in the loss.",
+            advice="Positions with the target -100 are not asked, and neither is the last one of next words: they "
+            "have no part in the loss.",
             replaces={"masked_lm_loss": ml_all},
         ),
         Mistake(

@@ -109,6 +109,7 @@ KL = Exercise(
                 Case("a single sample", normal(1, 2)),
                 Case("the standard normal itself", lambda rng: (np.zeros((2, 3)), np.zeros((2, 3)))),
                 Case("hardly any variance left", lambda rng: (rng.normal(size=(2, 2)), np.full((2, 2), -60.0))),
+                Case("a huge variance", lambda rng: (rng.normal(size=(2, 2)), rng.uniform(60, 80, size=(2, 2)))),
                 Case("lists", lambda rng: ([[1.0, -2.0]], [[0.5, 1.5]])),
             ],
             pick=0,
@@ -116,7 +117,7 @@ KL = Exercise(
         ),
         gradient(
             "gradients of mu and log_var",
-            5,
+            4,
             ("kl_divergence",),
             [
                 GradientCase("four samples, three latent dimensions", kl_inputs(4, 3)),
@@ -144,6 +145,7 @@ KL = Exercise(
                 Case("in use by its variance alone", lambda rng: (np.zeros((3, 2)), np.full((3, 2), [-2.0, 0.0]))),
             ],
         ),
+        unchanged(1, {"kl_divergence": normal(3, 2), "active_dimensions": normal(3, 2)}),
     ),
     mistakes=(
         Mistake(
@@ -319,6 +321,14 @@ REPARAMETERIZE = Exercise(
                 Case("several codes for each sample", normal(5, 2, 3, copies=3)),
                 Case(
                     "no variance left", lambda rng: (rng.normal(size=(2, 2)), np.full((2, 2), -80.0), np.ones((2, 2)))
+                ),
+                Case(
+                    "a huge variance",
+                    lambda rng: (
+                        rng.normal(size=(2, 2)),
+                        rng.uniform(60, 80, size=(2, 2)),
+                        rng.normal(size=(2, 2)),
+                    ),
                 ),
             ],
         ),
@@ -550,7 +560,7 @@ RECONSTRUCTION = Exercise(
     checks=(
         numeric(
             "Gaussian loss",
-            4,
+            3,
             "gaussian_reconstruction",
             ref.gaussian_reconstruction,
             GAUSS_CASES,
@@ -575,6 +585,7 @@ RECONSTRUCTION = Exercise(
             ref.bernoulli_reconstruction,
             [*BITS_CASES, Case("a loss of millions, where differences lose digits", hopeless_bit)],
         ),
+        unchanged(1, {"gaussian_reconstruction": gauss_case(3, 2, 0.5), "bernoulli_reconstruction": bits_case(3, 2)}),
     ),
     mistakes=(
         Mistake(
@@ -961,10 +972,16 @@ def net_check(name: str, points: int, layers: str) -> Any:
 @prop("a gradient for every parameter", 2, "vae_forward", "vae_backward")
 def gradient_keys(student: Any, rng: Rng) -> None:
     i = net_inputs(3, 4, 2, 5, variance=0.5, beta=1.0)(rng)
-    grads = student.vae_backward(net_call(student, i)[3])
+    cache = net_call(student, i)[3]
+    grads = student.vae_backward(cache)
     for name in NAMES:
         numbers(entry(grads, name, "the gradients"), i["params"][name].shape, f"the gradient of {name}")
     holds(len(grads) == len(NAMES), "the gradients have keys that are no parameters.")
+    with case_of("the same cache for the second time"):
+        again = student.vae_backward(cache)
+        for name in NAMES:
+            first = numbers(grads[name])
+            same(entry(again, name, "the gradients"), first, f"the gradient of {name}, which should not change,")
 
 
 VAE_BACKWARD = Exercise(
@@ -1119,7 +1136,7 @@ BOUND_CASES = [
     ),
     Case(
         "codes that are right and codes that are far off",
-        lambda rng: (rng.normal(size=(3, 2)) + np.array([[0.0, -2000.0], [-1500.0, 0.0], [0.0, 1.0]]),),
+        lambda rng: (rng.normal(size=(3, 2)) + np.array([[0.0, -9000.0], [-8000.0, 0.0], [0.0, 1.0]]),),
     ),
 ]
 
@@ -1138,7 +1155,7 @@ IMPORTANCE = Exercise(
     checks=(
         numeric(
             "log weights with all constants",
-            5,
+            4,
             "log_importance_weights",
             weights,
             [
@@ -1170,6 +1187,13 @@ IMPORTANCE = Exercise(
                     lambda rng: (rng.normal(size=(4, 3)) + np.array([2e5, 0.0, 0.0]),),
                 ),
             ],
+        ),
+        unchanged(
+            1,
+            {
+                "log_importance_weights": weights_case(2, 3, 2, 2, 3, 0.5),
+                "importance_weighted_bound": normal(4, 3, copies=1),
+            },
         ),
     ),
     mistakes=(
@@ -1427,6 +1451,15 @@ TRAIN = Exercise(
             name="no-momentum",
             advice="The velocity keeps 0.9 of itself in each step; yours forgets it.",
             replaces=train_with(momentum=0.0),
+        ),
+        Mistake(
+            name="beta-not-passed-on",
+            advice="`vae_forward` takes beta = 1 unless it is told otherwise: pass the beta of `train_vae` on to it.",
+            replaces={
+                "train_vae": lambda params, x, steps, lr, variance, beta, rng: trained(
+                    params, x, steps, lr, variance, 1.0, rng
+                )
+            },
         ),
         Mistake(
             name="gradient-damped",

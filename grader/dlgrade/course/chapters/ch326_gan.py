@@ -122,6 +122,8 @@ LOGIT_CASES = [
     Case("the saturating one, D = 0.001", lambda rng: (np.full((4, 1), -math.log(999.0)), True)),
     Case("the usual one, logits of ten thousand", logits(5, 1, scale=1e4)),
     Case("the saturating one, logits of ten thousand", logits(5, 1, kind=True, scale=1e4)),
+    Case("the usual one, a table of six samples", logits(2, 3)),
+    Case("the saturating one, a table of six samples", logits(2, 3, kind=True)),
     Case("the usual one, a single logit of -20000", lambda rng: (np.array([-2e4]), False)),
     Case("the saturating one, a single logit of 20000", lambda rng: (np.array([2e4]), True)),
 ]
@@ -145,9 +147,11 @@ def d_loss_call(student: Any, i: dict[str, Any]) -> tuple[Any, ...]:
 KINDS = ("usual", "saturating")
 
 
-def g_loss_inputs(scale: float = 1.0, shift: float = 0.0) -> Callable[[Rng], dict[str, Any]]:
+def g_loss_inputs(
+    scale: float = 1.0, shift: float = 0.0, shape: tuple[int, ...] = (6, 1)
+) -> Callable[[Rng], dict[str, Any]]:
     """Logits for each kind; both are asked for before either is compared, so that mistakes can be told apart."""
-    return lambda rng: {kind: logits(6, 1, scale=scale, shift=shift)(rng)[0] for kind in KINDS}
+    return lambda rng: {kind: logits(*shape, scale=scale, shift=shift)(rng)[0] for kind in KINDS}
 
 
 def g_loss_hopeless(rng: Rng) -> dict[str, Any]:
@@ -184,6 +188,7 @@ LOSSES = Exercise(
                 Case("five real and five generated samples", two_logits((5, 1), (5, 1))),
                 Case("three real and eight generated ones", two_logits((3, 1), (8, 1))),
                 Case("one of each, plain vectors", two_logits((1,), (1,))),
+                Case("tables of six real and eight generated ones", two_logits((2, 3), (4, 2))),
                 Case("logits of ten thousand", two_logits((4, 1), (4, 1), scale=1e4)),
                 Case("undecided everywhere: 2 log 2", lambda rng: (np.zeros((3, 1)), np.zeros((2, 1)))),
                 Case("lists of whole numbers", lambda rng: ([2, -1, 0], [-3, 1])),
@@ -199,6 +204,7 @@ LOSSES = Exercise(
                 GradientCase("five real and five generated samples", d_loss_inputs(two_logits((5, 1), (5, 1)))),
                 GradientCase("two real and seven generated ones", d_loss_inputs(two_logits((2, 1), (7, 1)))),
                 GradientCase("logits of ten thousand", d_loss_inputs(two_logits((4, 1), (3, 1), scale=1e4))),
+                GradientCase("tables of six real and eight generated ones", d_loss_inputs(two_logits((2, 3), (4, 2)))),
                 GradientCase("a loss of millions, where differences lose digits", d_loss_hopeless),
             ],
             value=lambda student, i: d_loss_call(student, i)[0],
@@ -230,6 +236,7 @@ LOSSES = Exercise(
                 GradientCase("six samples", g_loss_inputs()),
                 GradientCase("D near 0.001", g_loss_inputs(scale=0.1, shift=-7.0)),
                 GradientCase("logits of ten thousand", g_loss_inputs(scale=1e4)),
+                GradientCase("a table of six samples", g_loss_inputs(shape=(2, 3))),
                 GradientCase("a loss of millions, where differences lose digits", g_loss_hopeless),
             ],
             value=lambda student, i: sum(float(answer[0]) for answer in g_loss_calls(student, i).values()),
@@ -401,7 +408,7 @@ def worth(student: Any, rng: Rng) -> None:
             divergence = float(numbers(student.jensen_shannon(p, q), (), "the divergence"))
             same(value, -math.log(4) + 2 * divergence, "the value of the game with D*")
             # Never by less than rounding can hide: half of the way to 1/2 costs much more.
-            other = 0.5 * best + 0.25 + 0.1 * (best == 0.5)
+            other = 0.5 * best + 0.25 + 0.1 * (np.abs(best - 0.5) < 1e-6)
             worse = float(numbers(student.game_value(p, q, other), (), "the value"))
             holds(worse < value - 1e-6, "any other discriminator should make the value of the game smaller.")
 
@@ -428,11 +435,15 @@ OPTIMAL = Exercise(
                 Case("outcomes that only one of them knows", pair(5, (0,), (2, 3))),
                 Case("outcomes that neither knows", lambda rng: ([0.0, 0.5, 0.0, 0.5], [0.0, 0.25, 0.75, 0.0])),
                 Case("densities on a grid", lambda rng: tuple(rng.exponential(3.0, size=(3, 4)) for _ in "pq")),
+                Case(
+                    "densities far from everything, tiny and not 0",
+                    lambda rng: tuple(rng.uniform(1e-13, 1e-12, size=5) for _ in "pq"),
+                ),
             ],
         ),
         numeric(
             "the value of the game",
-            4,
+            3,
             "game_value",
             ref.game_value,
             [
@@ -441,6 +452,10 @@ OPTIMAL = Exercise(
                 Case("outcomes that neither knows, and D is sure", lambda rng: ([0.5, 0, 0.5], [1, 0, 0], [0.4, 0, 1])),
                 Case("undecided everywhere: -log 4", lambda rng: (*pair(5)(rng), np.full(5, 0.5))),
                 Case("a single outcome", lambda rng: ([1.0], [1.0], [0.3])),
+                Case(
+                    "D is almost sure, and wrong",
+                    lambda rng: (*pair(3)(rng), [1e-13, 0.5, 1 - 2.0**-40]),
+                ),
             ],
         ),
         numeric(
@@ -457,6 +472,10 @@ OPTIMAL = Exercise(
             ],
         ),
         worth,
+        unchanged(
+            1,
+            {"optimal_discriminator": pair(4, (0,), (1,)), "game_value": pair_and_d(4), "jensen_shannon": pair(4)},
+        ),
     ),
     mistakes=(
         Mistake(
@@ -1218,6 +1237,7 @@ CRITIC = Exercise(
                 Case("four real and four generated scores", two_logits((4, 1), (4, 1))),
                 Case("two real and five generated ones, far away", two_logits((2, 1), (5, 1), shift=1e6)),
                 Case("one of each", two_logits((1,), (1,))),
+                Case("tables of six real and eight generated scores", two_logits((2, 3), (4, 2))),
                 Case("lists of whole numbers", lambda rng: ([3, 4], [1, 0, -2])),
             ],
         ),
@@ -1273,6 +1293,7 @@ CRITIC = Exercise(
         unchanged(
             1,
             {
+                "critic_loss": two_logits((3, 1), (2, 1)),
                 "clip_weights": lambda rng: (draw_net(rng, 3, 4, 1), 0.2),
                 "mix_samples": mix_case(3, 2),
                 "gradient_penalty": as_arguments(penalty_inputs(3, 2, 4)),
@@ -1629,6 +1650,9 @@ SHARES_CASES = [
     Case("three dimensions, near enough", lambda rng: (np.ones((4, 3)), [[0.0, 0, 0], [9, 9, 9]], 2.0)),
     Case("three dimensions, too far", lambda rng: (2 * np.ones((4, 3)), [[0.0, 0, 0], [9, 9, 9]], 3.0)),
     Case("centres so near that some samples lie within both radii", lambda rng: ([[0.9], [1.2], [3]], [[0], [2]], 1.5)),
+    Case("one sample of fifty at one of eight centres, and six centres without any", shares_case((49, 1) + 6 * (0,))),
+    Case("exactly a tenth of the fair share", shares_case((19, 1))),
+    Case("equally near two centres: the first one", lambda rng: ([[1], [4], [5]], [[0], [2], [6]], 1.5)),
     Case("lists, and a distance of exactly the radius", lambda rng: ([[0], [3]], [[1], [8]], 2.0)),
 ]
 

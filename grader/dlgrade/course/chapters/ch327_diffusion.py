@@ -127,6 +127,7 @@ SCHEDULE = Exercise(
                 Case("twelve steps", lambda rng: (12,)),
                 Case("another offset and limit", lambda rng: (4, 0.2, 0.6)),
                 Case("a single step, which meets the limit", lambda rng: (1,)),
+                Case("a thousand steps, small ones at first", lambda rng: (1000,)),
             ],
         ),
         numeric(
@@ -138,6 +139,9 @@ SCHEDULE = Exercise(
                 Case("six steps", lambda rng: (rng.uniform(0.05, 0.5, size=6),)),
                 Case("two hundred steps of the usual variances", lambda rng: (ref.linear_betas(200),)),
                 Case("a single step", lambda rng: ([0.3],)),
+                Case(
+                    "steps that leave hardly anything, or change hardly anything", lambda rng: ([0.9995, 1e-6, 0.99],)
+                ),
             ],
             result="the schedule",
         ),
@@ -274,7 +278,7 @@ def one_go(student: Any, rng: Rng) -> None:
             x = numbers(student.q_step(x, t, eps[t], table), (3, 2), "a noised sample")
         merged = numbers(student.merge_noise(eps, table), (3, 2), "the merged noise")
         straight = numbers(student.q_sample(x0, n - 1, merged, table), (3, 2), "a noised sample")
-        same(straight, x, f"q_sample with the merged noise of {n} steps, against {n} times q_step,")
+        same(straight, x, f"what q_sample makes with the merged noise, against q_step at the times below {n},")
         want = right_q_sample(x0, n - 1, ref.merged_noise(eps, schedule(table)), table)
         same(x, want, f"the sample after {n} times q_step")
 
@@ -338,7 +342,14 @@ NOISING = Exercise(
             ],
         ),
         one_go,
-        unchanged(1, {"q_sample": noising_case(3, 2, 2), "q_step": noising_case(3, 2, 2)}),
+        unchanged(
+            1,
+            {
+                "q_sample": noising_case(3, 2, 2),
+                "q_step": noising_case(3, 2, 2),
+                "merge_noise": lambda rng: (rng.normal(size=(3, 2)), drawn(rng, 4)),
+            },
+        ),
     ),
     mistakes=(
         Mistake(
@@ -477,6 +488,7 @@ WHAT_IS_IN_IT = Exercise(
             lambda x, t, eps, table: ref.predict_x0(x, t, eps, schedule(table)),
             [
                 Case("three samples at time 3", noising_case(3, 3, 2)),
+                Case("large samples", noising_case(2, 2, 3, scale=1e4)),
                 Case("time 0", noising_case(0, 2, 3)),
                 Case("a time for each sample", noising_case(np.array([6, 1, 4]), 3, 3)),
             ],
@@ -494,7 +506,7 @@ WHAT_IS_IN_IT = Exercise(
         ),
         numeric(
             "the error of the predicted noise",
-            4,
+            3,
             "denoising_loss",
             right_loss,
             [
@@ -515,6 +527,14 @@ WHAT_IS_IN_IT = Exercise(
             ],
             pick=1,
             result="the gradient",
+        ),
+        unchanged(
+            1,
+            {
+                "predict_x0": noising_case(3, 2, 2),
+                "predict_eps": noising_case(3, 2, 2),
+                "denoising_loss": loss_case([4, 0], 2, 2),
+            },
         ),
     ),
     mistakes=(
@@ -640,7 +660,7 @@ POSTERIOR = Exercise(
     checks=(
         numeric(
             "the mean",
-            5,
+            4,
             "posterior",
             right_posterior,
             [
@@ -673,6 +693,7 @@ POSTERIOR = Exercise(
             [Case("time 0", posterior_case(0, 2, 3)), Case("a schedule of one step", posterior_case(0, 2, 2, steps=1))],
         ),
         consistent,
+        unchanged(1, {"posterior": posterior_case(3, 2, 2)}),
     ),
     mistakes=(
         Mistake(
@@ -796,6 +817,8 @@ def oracle(mixture: ref.GaussianMixture, table: Tables) -> Callback:
         x = floats(x)
         if x.ndim != 2 or x.shape[1] != 1:
             raise ValueError(f"the model takes samples of shape (B, 1), not {x.shape}")
+        if np.ndim(t):
+            raise ValueError(f"the model takes one whole number as t, not an array of shape {np.shape(t)}")
         return ref.exact_eps(x, int(t), mixture, schedule(table))
 
     return Callback(model, "model")
@@ -839,7 +862,7 @@ ANCESTRAL = Exercise(
     checks=(
         numeric(
             "one step back",
-            6,
+            5,
             "ancestral_step",
             lambda x, t, eps, noise, table: ref.ancestral_step(x, t, eps, noise, schedule(table)),
             [
@@ -868,6 +891,7 @@ ANCESTRAL = Exercise(
             result="the batch of samples",
         ),
         modes,
+        unchanged(1, {"ancestral_step": reverse_case(3, 2, 2), "sample_ancestral": sampler_case(3, 2, 2)}),
     ),
     mistakes=(
         Mistake(
@@ -956,6 +980,12 @@ def mixture_case(t: int, n: int, k: int, d: int, scale: float = 1.0) -> Callable
     )
 
 
+def rare_case(rng: Rng) -> tuple[Any, ...]:
+    """Two components far apart, one of them nearly without weight, and points from one to the other."""
+    line = np.linspace(-2.0, 0.0, 30)[:, None] + 0.01 * rng.normal(size=(30, 1))
+    return line, 0, [1e-13, 1 - 1e-13], [[-2.0], [2.0]], [0.2, 0.2], tables([0.1, 0.3])
+
+
 def me_with(
     mean_weight: Callable[[Any], Any] = np.sqrt,
     variance: Callable[..., Any] = lambda bar, v: bar * v + 1 - bar,
@@ -1003,6 +1033,7 @@ BEST_PREDICTION = Exercise(
                 Case("two components on a line", mixture_case(1, 4, 2, 1)),
                 Case("as many components as directions and points", mixture_case(2, 3, 3, 3)),
                 Case("time 0", mixture_case(0, 2, 2, 3)),
+                Case("a component that is hardly ever met", rare_case),
             ],
         ),
         numeric(
@@ -1107,9 +1138,10 @@ def sd_with(
 
     def sample_ddim(model: Any, x_last: Any, times: Any, schedule: Tables) -> Array:
         x, path = floats(x_last), visited([int(t) for t in times])
-        eps = floats(model(x, path[0]))
+        eps = None
         for t, t_prev in itertools.pairwise(path):
-            x = right_ddim(x, t, t_prev, eps if not fresh else floats(model(x, t)), schedule)
+            eps = floats(model(x, t)) if fresh or eps is None else eps
+            x = right_ddim(x, t, t_prev, eps, schedule)
         return x
 
     return sample_ddim
@@ -1130,11 +1162,20 @@ def right_path(model: Any, x_last: Any, times: list[int], table: Tables) -> Arra
 @prop("who knows the noise needs no small steps", 2, "sample_ddim")
 def straight(student: Any, rng: Rng) -> None:
     table, x0 = drawn(rng, 8), rng.normal(size=(3, 2))
-    model = Callback(lambda x, t: ref.predict_eps(x, int(t), x0, schedule(table)), "model")
+    asked: list[int] = []
+
+    def model(x: Any, t: Any) -> Array:
+        if np.ndim(t):
+            raise ValueError(f"the model takes one whole number as t, not an array of shape {np.shape(t)}")
+        asked.append(int(t))
+        return ref.predict_eps(x, int(t), x0, schedule(table))
+
     for times in ([7, 6, 5, 4, 3, 2, 1, 0], [7, 3], [5]):
         x = right_q_sample(x0, times[0], rng.normal(size=(3, 2)), table)
-        answer = student.sample_ddim(model, x, times, table)
+        asked.clear()
+        answer = student.sample_ddim(Callback(model, "model"), x, times, table)
         same(answer, x0, f"with a model that knows the noise, the clean sample reached through {times}")
+        holds(asked == times, f"the model should be asked once at each of the times {times}.", f"Yours: {asked}.")
 
 
 DDIM = Exercise(
@@ -1169,7 +1210,7 @@ DDIM = Exercise(
         ),
         numeric(
             "through a list of times",
-            4,
+            3,
             "sample_ddim",
             right_path,
             [
@@ -1180,6 +1221,7 @@ DDIM = Exercise(
             result="the batch of samples",
         ),
         straight,
+        unchanged(1, {"ddim_step": jump_case(5, 2, 2, 2), "sample_ddim": path_case([6, 4, 1], 2, 2)}),
     ),
     mistakes=(
         Mistake(

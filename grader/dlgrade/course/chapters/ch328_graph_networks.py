@@ -387,6 +387,15 @@ def gcn_check(name: str, points: int, wanted: tuple[str, ...]) -> Any:
     )
 
 
+@prop("dout is left as it was", 1, "gcn_layer", "gcn_layer_backward", alone=False)
+def gcn_dout_kept(student: Any, rng: Rng) -> None:
+    gcn_grads(student, gcn_inputs(undirected, 5, 3, 4)(rng))
+    holds(
+        0 not in student.changed,
+        "`gcn_layer_backward` modified its argument `dout` in place; work on a copy or a new array.",
+    )
+
+
 GCN_BACKWARD = Exercise(
     name="gcn_layer_backward",
     title="Backward through a graph convolution",
@@ -399,9 +408,10 @@ GCN_BACKWARD = Exercise(
         "mixing, gets the sum of dz.",
     ),
     checks=(
-        gcn_check("gradient of the features", 7, ("x",)),
+        gcn_check("gradient of the features", 6, ("x",)),
         gcn_check("gradient of the weights", 6, ("W",)),
         gcn_check("gradient of the bias", 4, ("b",)),
+        gcn_dout_kept,
     ),
     mistakes=(
         Mistake(
@@ -489,6 +499,7 @@ def ag_check(how: str, points: int) -> Any:
             Case("an undirected graph", ag_case(how, undirected, 5, 3)),
             Case("a directed graph", ag_case(how, directed, 4, 4)),
             Case("negative features everywhere", ag_case(how, undirected, 4, 2, -5.0)),
+            Case("features far below zero", ag_case(how, undirected, 4, 2, -1e12)),
             Case("a node without neighbours", ag_case(how, with_isolated, 5, 2)),
         ],
     )
@@ -506,7 +517,12 @@ AGGREGATE = Exercise(
         "i, and take "
         "the maximum over j; then zeros for nodes without neighbours.",
     ),
-    checks=(ag_check("sum", 4), ag_check("mean", 4), ag_check("max", 4)),
+    checks=(
+        ag_check("sum", 3),
+        ag_check("mean", 4),
+        ag_check("max", 4),
+        unchanged(1, {"aggregate": ag_case("max", with_isolated, 4, 2)}),
+    ),
     mistakes=(
         Mistake(
             name="listened-the-wrong-way",
@@ -595,11 +611,17 @@ def gat_loud(x: Array, A: Array, W: Array, a_self: Array, a_neighbour: Array) ->
     return x, A, W, 4096 * a_self, a_neighbour
 
 
+def gat_low(x: Array, A: Array, W: Array, a_self: Array, a_neighbour: Array) -> tuple[Array, ...]:
+    """Every score is far below zero, and those of one node differ little."""
+    return np.abs(x) + 1, A, np.abs(W) + 1, -4096 * (np.abs(a_self) + 1), a_neighbour / 8
+
+
 GAT_CASES = [
     Case("an undirected graph, all widths different", gat_draw(undirected, 5, 3, 4)),
     Case("a directed graph", gat_draw(directed, 4, 4, 4)),
     Case("an isolated node", gat_draw(with_isolated, 4, 2, 3)),
     Case("scores in the thousands", lambda rng: gat_loud(*gat_draw(undirected, 4, 2, 3)(rng))),
+    Case("scores of minus many thousands", lambda rng: gat_low(*gat_draw(undirected, 4, 2, 3)(rng))),
 ]
 
 
@@ -738,6 +760,7 @@ def gat_call(student: Any, i: dict[str, Any]) -> tuple[Any, ...]:
 
 def gat_grads(student: Any, i: dict[str, Any]) -> dict[str, Any]:
     dx, grads = items(student.gat_backward(i["dout"], gat_call(student, i)[2]), ("dx", "grads"))
+    holds(type(grads) is not dict or not set(grads) - set(GAT_NAMES), "`grads` has keys that are no parameters.")
     return {"x": dx, **{name: entry(grads, name, "`grads`") for name in GAT_NAMES}}
 
 
@@ -769,6 +792,15 @@ def gat_check(name: str, points: int, wanted: tuple[str, ...], cases: list[Gradi
     )
 
 
+@prop("dout is left as it was", 1, "gat_layer", "gat_backward", alone=False)
+def gat_dout_kept(student: Any, rng: Rng) -> None:
+    gat_grads(student, gat_inputs(undirected, 5, 3, 4)(rng))
+    holds(
+        0 not in student.changed,
+        "`gat_backward` modified its argument `dout` in place; work on a copy or a new array.",
+    )
+
+
 GAT_BACKWARD = Exercise(
     name="gat_backward",
     title="Backward through graph attention",
@@ -785,13 +817,14 @@ GAT_BACKWARD = Exercise(
     checks=(
         gat_check("gradient of the features", 5, ("x",), GAT_GRADIENTS),
         gat_check("gradient of the weights", 4, ("W",), GAT_GRADIENTS),
-        gat_check("gradients of the two score vectors", 5, ("a_self", "a_neighbour"), GAT_GRADIENTS),
+        gat_check("gradients of the two score vectors", 4, ("a_self", "a_neighbour"), GAT_GRADIENTS),
         gat_check(
             "gradients are computed, not approximated",
             2,
             ("x", *GAT_NAMES),
             [GradientCase("tiny features and huge weights", gat_steep(undirected, 4, 3, 2))],
         ),
+        gat_dout_kept,
     ),
     mistakes=(
         Mistake(
@@ -847,13 +880,14 @@ HEARS = Exercise(
     checks=(
         numeric(
             "nodes at most k steps away",
-            4,
+            3,
             "hears",
             ref.within_hops,
             [
                 Case("no layer", lambda rng: (undirected(rng, 4), 0)),
                 Case("one layer, directed", lambda rng: (directed(rng, 5), 1)),
                 Case("two layers on a path of six", lambda rng: (np.eye(6, k=1) + np.eye(6, k=-1), 2)),
+                Case("six layers on a path of nine", lambda rng: (np.eye(9, k=1) + np.eye(9, k=-1), 6)),
             ],
         ),
         numeric(
@@ -866,6 +900,7 @@ HEARS = Exercise(
                 Case("an isolated node", lambda rng: (with_isolated(rng, 5), 4)),
             ],
         ),
+        unchanged(1, {"hears": lambda rng: (undirected(rng, 4), 2)}),
     ),
     mistakes=(
         Mistake(
@@ -912,7 +947,7 @@ ENERGY = Exercise(
     checks=(
         numeric(
             "the energy of features on a graph",
-            4,
+            3,
             "dirichlet_energy",
             ref.dirichlet_energy,
             [
@@ -932,6 +967,7 @@ ENERGY = Exercise(
                 ),
             ],
         ),
+        unchanged(1, {"dirichlet_energy": lambda rng: (rng.normal(size=(4, 2)), undirected(rng, 4))}),
     ),
     mistakes=(
         Mistake(
