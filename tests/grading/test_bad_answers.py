@@ -25,7 +25,7 @@ BODIES = [
     ("return None", "failed", "is a return statement missing?"),
     ("return np.full(np.shape(x), np.nan)", "failed", "nan at index [0, 0]"),
     ("return np.asarray(x, dtype=float).T", "failed", "looks transposed"),
-    ("return np.zeros(7)", "failed", "should have shape (5, 3), but has shape (7,)"),
+    ("return np.zeros(7)", "failed", "should have shape (5, 3), but came back with shape (7,)"),
     ("return [[1, 2], [3]]", "failed", "cannot be read as one array"),
     ("return np.asarray(x) + 1j", "failed", "complex"),
     ("return np.array([object()])", "refused", "object array"),
@@ -54,7 +54,7 @@ BODIES = [
     ("open('notes.txt', 'w').write('x'); return 0", "failed", "single number"),
     ("import os; return os.kill(os.getppid(), 9)", "error", "PermissionError"),
     ("class E(Exception): pass\n    raise E('mine')", "error", "an error of its own kind"),
-    ("return float('inf')", "failed", "should have shape (5, 3), but is a single number"),
+    ("return float('inf')", "failed", "should have shape (5, 3), but came back as a single number"),
     ("print('\\x1b[31m' * 10**6); return 0", "failed", "single number"),
 ]
 
@@ -153,7 +153,7 @@ def test_a_constant_answer_earns_nothing_for_what_it_leaves_alone(grade_text: Ca
     assert {c.status for c in kept} == {"skipped"}
     assert {c.message for c in kept} == {"Not counted until another check of this exercise passes."}
     right = grade_text("ch305", REST)
-    assert [c.status for e in right.exercises for c in e.checks if e.name == "log_softmax"] == ["passed"] * 4
+    assert {c.status for e in right.exercises for c in e.checks if e.name == "log_softmax"} == {"passed"}
 
 
 @pytest.mark.parametrize("answer", ["[1 + 2j] * 3", "[np.array(1j)] * 3", '["1.0"] * 3', "[None] * 3"])

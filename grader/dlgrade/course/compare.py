@@ -77,6 +77,7 @@ def same(got: Any, want: Any, what: str = "the result", *, rtol: float = RTOL, a
 
     `want` may be a number, text, None, an array, or tuples, lists and dicts of these. Lists of numbers count as arrays.
     """
+    what = _named(what)
     if want is None or isinstance(want, (str, bool, np.bool_)):
         _same_plain(got, want, what)
     elif isinstance(want, dict):
@@ -94,21 +95,23 @@ def same(got: Any, want: Any, what: str = "the result", *, rtol: float = RTOL, a
 
 def numbers(got: Any, shape: tuple[int, ...] | None = None, what: str = "the result") -> np.ndarray[Any, Any]:
     """The answer as a float64 array; raises `Wrong` unless it is real numbers of this shape."""
+    what = _named(what)
     array = _as_array(got, what, shape == ())
     if shape is not None and array.shape != shape:
-        raise Wrong(f"{what} should {_shaped(shape)}, but {_has(array.shape)}.")
+        raise Wrong(f"{what} should {_shaped(shape)}, but {_came(array.shape)}.")
     return array.astype(np.float64)
 
 
 def items(got: Any, names: tuple[str, ...], what: str = "the result") -> tuple[Any, ...]:
     """The answer as a tuple of that many items; raises `Wrong` that names what they should be."""
     if type(got) not in (tuple, list) or len(got) != len(names):
-        raise Wrong(f"{what} should be a tuple ({', '.join(names)}), but is {describe(got)}.")
+        raise Wrong(f"{_named(what)} should be a tuple ({', '.join(names)}), but is {describe(got)}.")
     return tuple(got)
 
 
 def entry(got: Any, key: str, what: str = "the result") -> Any:
     """The value of a key of a returned dict; raises `Wrong` if it is not there."""
+    what = _named(what)
     holds(type(got) is dict, f"{what} should be a dict, but is {describe(got)}.")
     holds(key in got, f"{what} has no key {key!r}; it has {_keys(got)}.")
     return got[key]
@@ -131,6 +134,11 @@ def describe(value: Any) -> str:
 def number_text(value: Any) -> str:
     """A number as a report quotes it."""
     return format(float(value), ".6g")
+
+
+def _named(what: str) -> str:
+    """A bare name, of a variable, is quoted: it is no word to begin a sentence with."""
+    return f"`{what}`" if what.isidentifier() else what
 
 
 def _keys(value: dict[Any, Any]) -> str:
@@ -159,7 +167,8 @@ def _same_dict(got: Any, want: dict[Any, Any], what: str, rtol: float, atol: flo
     extra = [key for key in got if key not in want]
     holds(not extra, f"{what} has {_keys(dict.fromkeys(extra))}, which should not be there.")
     for key, value in want.items():
-        same(got[key], value, f"{what}[{key!r}]", rtol=rtol, atol=atol)
+        place = f"{what[:-1]}[{key!r}]`" if what.endswith("`") else f"{what}[{key!r}]"
+        same(got[key], value, place, rtol=rtol, atol=atol)
 
 
 def _as_array(got: Any, what: str, scalar: bool) -> np.ndarray[Any, Any]:
@@ -192,8 +201,8 @@ def _shaped(shape: tuple[int, ...]) -> str:
     return f"have shape {shape}" if shape else "be a single number"
 
 
-def _has(shape: tuple[int, ...]) -> str:
-    return f"has shape {shape}" if shape else "is a single number"
+def _came(shape: tuple[int, ...]) -> str:
+    return f"came back with shape {shape}" if shape else "came back as a single number"
 
 
 def _got(got: Any, want: Any) -> str:
@@ -208,7 +217,7 @@ def _same_array(got: Any, want: np.ndarray[Any, Any], what: str, rtol: float, at
             hint = " It looks transposed."
         elif array.size == want.size and want.ndim:
             hint = " The count of numbers is right, their arrangement is not."
-        raise Wrong(f"{what} should {_shaped(want.shape)}, but {_has(array.shape)}.{hint}")
+        raise Wrong(f"{what} should {_shaped(want.shape)}, but {_came(array.shape)}.{hint}")
     if want.size == 0:
         return
     g, w = array.astype(np.float64), want.astype(np.float64)
@@ -237,19 +246,27 @@ def _explain(
 ) -> tuple[str, str]:
     """The sentence about a wrong array, and the one that quotes its first wrong entry."""
     place = "" if not first else f" at index [{', '.join(str(int(i)) for i in first)}]"
+    # What is spoken of may be one thing or several, "the result" or "the weights": a colon goes with both.
+    entries = f"{what.rstrip(',')}:"
     got, want = float(g[first]), float(w[first])
     if not math.isfinite(got) and math.isfinite(want):
-        count = f" ({int(bad.sum())} of {bad.size} entries are wrong)" if first else ""
-        return f"{what} is {got}{place}, where a finite number is right{count}.", f"Expected {number_text(want)}."
-    text = f"{what} is not the right number."
-    if first:
-        count = "every entry" if bad.all() else f"{int(bad.sum())} of {bad.size} entries"
-        text = f"{what} is wrong in {count}, first{place}."
+        text = f"{what} is {got}, where a finite number is right."
+        if first:
+            text = f"{entries} {got}{place}, where a finite number is right ({_count(bad)} wrong)."
+        return text, f"Expected {number_text(want)}."
+    text = f"{entries} {_count(bad)} wrong, first{place}." if first else f"{what} is not the right number."
     values = f"Expected {want:.10g}, got {got:.10g}"
     if math.isfinite(got) and math.isfinite(want):
         values += f" (off by {abs(got - want):.3g}"
         values += f", relative error {abs(got - want) / abs(want):.2g})" if want else ")"
     return text + _pattern(array, g, w), values + "."
+
+
+def _count(bad: np.ndarray[Any, Any]) -> str:
+    wrong = int(bad.sum())
+    if wrong == bad.size:
+        return "every entry is"
+    return f"{wrong} of {bad.size} entries {'is' if wrong == 1 else 'are'}"
 
 
 def _pattern(array: np.ndarray[Any, Any], g: np.ndarray[Any, Any], w: np.ndarray[Any, Any]) -> str:
@@ -260,17 +277,20 @@ def _pattern(array: np.ndarray[Any, Any], g: np.ndarray[Any, Any], w: np.ndarray
     if np.abs(g - w).max() <= 1e-5 * scale:
         if array.dtype.itemsize < 8:
             return f" It is right to about 7 digits only: it was computed in {array.dtype}, and float64 is asked for."
-        return " It is close, but not exact: look for a small constant added, or a step that is only approximate."
+        return (
+            " It is close, but not exact: look for a small constant added, a step that is only approximate, or float32 "
+            "on the way."
+        )
     if not g.any():
         return " All of it is zero."
     if (scale and w.size > 1) or w.ndim == 0:
         factor = float((g * w).sum() / (w * w).sum()) if scale else 0.0
-        if factor and np.abs(g - factor * w).max() <= 1e-9 * abs(factor) * scale:
+        if abs(factor - 1) > 1e-3 and np.abs(g - factor * w).max() <= 1e-9 * abs(factor) * scale:
             if abs(factor + 1) < 1e-9:
                 return " The sign is the other way round."
-            return f" {'It is' if w.ndim == 0 else 'Every entry is'} {_factor(factor)} the right value."
+            return f" {'It is' if w.ndim == 0 else 'Each is'} {_factor(factor)} the right value."
     if w.size > 2 and np.ptp(g - w) <= 1e-9 * scale:
-        return " Every entry is off by the same amount."
+        return " Each is off by the same amount."
     return ""
 
 

@@ -238,7 +238,7 @@ def _blame(
         # The worst entry may differ by rounding between two ways to make one mistake: what is asked about it is no part
         # of the answers that recognise a mistake.
         del student.transcript[asked:]
-    place = f" at [{', '.join(str(int(i)) for i in index)}]" if index else ""
+    place = f" at [{', '.join(str(int(i)) for i in index)}], where it is worst" if index else ""
     moves = "the sum of your own forward times dout changes" if "dout" in inputs else "your own forward changes"
     right_text, got_text = number_text(want[index]), number_text(array[index])
     if right_text == got_text:

@@ -300,7 +300,7 @@ def _argument(value: Any, values: bool) -> str:
         if len(value) > SHOWN_ELEMENTS or sum(isinstance(item, dict) for item in value) > 1:
             return f"<{describe(value).removeprefix('a ')}>"
         inner = ", ".join(_argument(item, values) for item in value)
-        return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' * (len(value) == 1)})"
     if isinstance(value, (bool, str)) or value is None:
         return repr(value)
     return format(float(value), ".5g") if values or isinstance(value, int) else "..."
