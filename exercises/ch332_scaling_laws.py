@@ -70,7 +70,7 @@ def fit_power_law(x, loss):
 
     x:    (n,), positive, at least two different values.
     loss: (n,), positive.
-    Returns (alpha, x_c), two numbers. (A loss that falls has a positive alpha.)
+    Returns (alpha, x_c), two numbers. (A loss that falls has a positive alpha, and one that rises a negative one.)
 
     Example: fit_power_law([1.0, 4.0, 16.0], [4.0, 2.0, 1.0]) gives (0.5, 16.0).
     """

@@ -163,7 +163,7 @@ def permutation_importance(score, X, rng, repeats):
     X:       (N, D).
     rng:     a numpy random generator; draw from it as described, and nothing else.
     repeats: a whole number.
-    Returns the mean drop for each column, (D,).
+    Returns the mean drop for each column, (D,): negative where the score got better without the column.
 
     Example: a column that score does not look at has the importance 0.0.
     """

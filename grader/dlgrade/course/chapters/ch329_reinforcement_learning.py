@@ -395,13 +395,15 @@ def av_with(
 def vi_with(
     best: Callable[[Array], Array] = lambda q: q.max(axis=1), sweeps: int = 2000, gamma_on_reward: bool = False
 ) -> dict[str, Callable[..., Any]]:
-    """A fixed number of sweeps, with something else than the best action's value."""
+    """At most so many sweeps, with something else than the best action's value."""
 
     def other(P: Array, R: Array, gamma: float, tolerance: float = 1e-12) -> Array:
         P, R = floats(P, R)
         v = np.zeros(len(R))
         for _ in range(sweeps):
-            v = best((gamma if gamma_on_reward else 1.0) * R + gamma * P @ v)
+            old, v = v, best((gamma if gamma_on_reward else 1.0) * R + gamma * P @ v)
+            if np.abs(v - old).max() <= tolerance:
+                break
         return v
 
     return {"value_iteration": other}
@@ -419,6 +421,24 @@ def classic(student: Any, rng: Rng) -> None:
     with case_of("five by five, goal 24, hole 12, gamma 0.99"):
         same(v[0], start, "the value of the start, which is seven steps of -0.01 and then 1, discounted,")
         same(v[[12, 24]], np.zeros(2), "the value of the hole and the goal, after which nothing comes,")
+
+
+@prop("the sweeps end at the tolerance that is asked for", 1, "value_iteration")
+def stops_in_time(student: Any, rng: Rng) -> None:
+    """Every state stays where it is, and one of ten pays: its value moves by pay, pay / 2, pay / 4, and so on."""
+    P = np.tile(np.eye(10)[:, None], (1, 2, 1))
+    R, here, pay = np.zeros((10, 2)), int(rng.integers(10)), float(rng.uniform(1, 2))
+    R[here] = pay
+    v = numbers(student.value_iteration(P, R, 0.5, 0.3 * pay), (10,), "v")
+    with case_of("ten states that stay as they are", student.transcript[-1][0]):
+        # One sweep fewer or more is a matter of what is returned after the last comparison.
+        holds(
+            1.4 * pay < v[here] < 1.9 * pay,
+            "the sweeps should go on until NO value moves by more than `tolerance`, and no further. The value of the "
+            f"state that pays moves by {pay:.4g}, {pay / 2:.4g} and {pay / 4:.4g} in the first three sweeps; the third "
+            f"is the first that moves it by no more than {0.3 * pay:.4g}.",
+            f"Expected {1.75 * pay:.6g}, got {v[here]:.6g}.",
+        )
 
 
 PLANNING = Exercise(
@@ -458,7 +478,7 @@ PLANNING = Exercise(
         ),
         numeric(
             "the best possible values",
-            7,
+            6,
             "value_iteration",
             ref.value_iteration,
             [
@@ -467,9 +487,11 @@ PLANNING = Exercise(
                 Case("a single state", process_case(1, 3, 0.8)),
                 Case("only costs, no gains", lambda rng: (drawn_process(rng, 4, 2)[0], -1 - rng.random((4, 2)), 0.8)),
                 Case("three rows, four columns", lambda rng: (*process(drawn_world(3, 4)(rng)), 0.95)),
+                Case("gamma = 1, where every way ends", lambda rng: (*process(drawn_world(4, 3)(rng)), 1.0)),
             ],
         ),
         classic,
+        stops_in_time,
         unchanged(1, {"action_values": values_case(3, 2, 0.9), "value_iteration": process_case(3, 2, 0.5)}),
     ),
     mistakes=(
@@ -523,6 +545,11 @@ PLANNING = Exercise(
             name="reward-discounted-in-sweeps",
             advice="In Bellman's equation the reward counts in full, and gamma stands before the next values.",
             replaces=vi_with(gamma_on_reward=True),
+        ),
+        Mistake(
+            name="tolerance-ignored",
+            advice="How close to come is up to the caller: compare with `tolerance`, not with a number of your own.",
+            replaces={"value_iteration": lambda P, R, gamma, tolerance=1e-12: ref.value_iteration(P, R, gamma)},
         ),
     ),
 )
@@ -703,6 +730,16 @@ def update_case(sarsa: bool, terminated: bool = False, lr: float = 0.3, shift: f
     return draw
 
 
+def whole_case(sarsa: bool) -> Draw:
+    """A table of whole numbers in lists: what moves must not be cut off again."""
+
+    def draw(rng: Rng) -> tuple[Any, ...]:
+        table = rng.integers(-9, 10, size=(3, 2)).tolist()
+        return (table, 0, 1, 2, 2, *((0,) if sarsa else ()), False, 0.25, 0.3)
+
+    return draw
+
+
 def update_check(name: str, points: int, sarsa: bool, **kind: Any) -> Any:
     function, reference = ("sarsa_update", ref.sarsa_update) if sarsa else ("q_update", ref.q_learning_update)
     cases = (
@@ -714,6 +751,7 @@ def update_check(name: str, points: int, sarsa: bool, **kind: Any) -> Any:
             Case("the step leads to the same state", update_case(sarsa, stay=True)),
             Case("a learning rate of 1", update_case(sarsa, lr=1.0)),
             Case("a learning rate of 0", update_case(sarsa, lr=0.0)),
+            Case("a table of whole numbers, as lists", whole_case(sarsa)),
         ]
     )
     return numeric(name, points, function, reference, cases)
@@ -895,7 +933,8 @@ EXPLORATION = Exercise(
                 Case("the first episode", lambda rng: (0, 0.9, 0.05)),
                 Case("the second", lambda rng: (1, 0.9, 0.05)),
                 Case("after twenty", lambda rng: (20, float(rng.uniform(0.9, 0.99)), 0.05)),
-                Case("at the floor", lambda rng: (500, 0.9, 0.05)),
+                Case("at the floor", lambda rng: (500, 0.9, float(rng.uniform(0.1, 0.2)))),
+                Case("without a floor", lambda rng: (40, 0.9, 0.0)),
             ],
         ),
     ),
@@ -990,10 +1029,12 @@ def train_with(**changes: Any) -> dict[str, Callable[..., Any]]:
     return {"train_q_learning": lambda *args: trained(*args, **changes)}
 
 
-def train_case(rows: int, columns: int, start: int, goal: int, hole: int) -> Draw:
+def train_case(
+    rows: int, columns: int, start: int, goal: int, hole: int, decay: float = 0.75, floor: float = 0.25
+) -> Draw:
     """Binary fractions everywhere: twenty updates are exact in float64, so that no rounding breaks or makes a tie."""
     w = world(rows, columns, start, goal, hole, (2.0, 8.0, -4.0))
-    return lambda rng: (w, 5, 4, 0.5, 0.5, 0.75, 0.25, fresh(rng))
+    return lambda rng: (w, 5, 4, 0.5, 0.5, decay, floor, fresh(rng))
 
 
 TRAIN_CASES = [
@@ -1001,6 +1042,8 @@ TRAIN_CASES = [
     Case("three rows, two columns", train_case(3, 2, 2, 1, 5)),
     Case("a single row", train_case(1, 4, 1, 3, 0)),
     Case("one more time", train_case(3, 3, 4, 8, 0)),
+    Case("epsilon soon at a high floor", train_case(3, 3, 3, 2, 8, 0.5, 0.75)),
+    Case("the same with other draws", train_case(2, 4, 5, 3, 4, 0.5, 0.75)),
 ]
 
 
@@ -1033,6 +1076,18 @@ def drawn_buffer(rng: Rng, count: int) -> list[tuple[int, int, float, int, bool]
 
 def add_case(count: int, capacity: int) -> Draw:
     return lambda rng: (drawn_buffer(rng, count), drawn_buffer(rng, 1)[0], capacity)
+
+
+@prop("the old memory is left as it was", 1, "replay_add", alone=False)
+def memory_unchanged(student: Any, rng: Rng) -> None:
+    for reason, count in (("full", 3), ("room left", 2)):
+        answer = student.replay_add(*add_case(count, 3)(rng))
+        with case_of(reason, student.transcript[-1][0]):
+            holds(answer is not None, "`replay_add` returned nothing.")
+            holds(
+                not student.changed,
+                "`replay_add` modified its argument `buffer` in place; work on a copy or a new list.",
+            )
 
 
 def sample_case(count: int, batch: int) -> Draw:
@@ -1105,7 +1160,7 @@ LEARNING = Exercise(
                 Case("six of twenty", sample_case(20, 6)),
             ],
         ),
-        unchanged(1, {"replay_add": add_case(3, 3)}, "the old memory is left as it was"),
+        memory_unchanged,
     ),
     mistakes=(
         Mistake(

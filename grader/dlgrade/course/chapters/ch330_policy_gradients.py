@@ -169,7 +169,10 @@ LOG_PROB = Exercise(
             1,
             "log_prob_backward",
             log_prob_backward,
-            [Case("logits near 100,000", lambda rng: (signed(rng, 4), *logits_case(4, 3, far=FAR)(rng)))],
+            [
+                Case("logits near 100,000", lambda rng: (signed(rng, 4), *logits_case(4, 3, far=FAR)(rng))),
+                Case("logits of plus and minus ten thousand", lambda rng: (signed(rng, 3), HUGE, [0, 1, 2])),
+            ],
             result="the gradient",
         ),
         no_push_on_average,
@@ -730,8 +733,14 @@ def rs_with(factor: Callable[[Array], Any]) -> dict[str, Make]:
     return {"reinforce_step": wrong}
 
 
-def step_case(batch: int, d: int, hidden: int, n_actions: int, lr: float) -> Draw:
-    return lambda rng: (*network_call(network_case(batch, d, hidden, n_actions)(rng)), lr)
+def step_case(batch: int, d: int, hidden: int, n_actions: int, lr: float, size: float = 1.0) -> Draw:
+    """`size` is that of the advantages."""
+
+    def draw(rng: Rng) -> tuple[Any, ...]:
+        params, states, actions, advantages = network_call(network_case(batch, d, hidden, n_actions)(rng))
+        return params, states, actions, size * advantages, lr
+
+    return draw
 
 
 LOSSES = [
@@ -790,6 +799,7 @@ REINFORCE = Exercise(
             [
                 Case("seven states", step_case(7, 4, 5, 3, 0.3)),
                 Case("one state", step_case(1, 2, 3, 2, 1.5)),
+                Case("advantages of a hundred", step_case(4, 3, 4, 2, 0.01, 100.0)),
             ],
         ),
         what_paid,
@@ -847,9 +857,9 @@ REINFORCE = Exercise(
 # --- baselines -------------------------------------------------------------------------------------------------------
 
 
-def bandit_case(n_actions: int, baseline: float, shift: float = 0.0) -> Draw:
+def bandit_case(n_actions: int, baseline: float, shift: float = 0.0, far: float = 0.0) -> Draw:
     """Rewards two of which lie far apart, so that a baseline matters."""
-    return lambda rng: (rng.normal(size=n_actions), shift + 2 * signed(rng, n_actions), baseline)
+    return lambda rng: (far + rng.normal(size=n_actions), shift + 2 * signed(rng, n_actions), baseline)
 
 
 BANDITS = [
@@ -857,6 +867,7 @@ BANDITS = [
     Case("two actions, no baseline", bandit_case(2, 0.0)),
     Case("rewards near 50, and so the baseline", bandit_case(3, 50.0, 50.0)),
     Case("a baseline that is far off", bandit_case(3, -20.0)),
+    Case("logits near ten thousand", bandit_case(3, 0.5, far=1e4)),
 ]
 
 
@@ -994,6 +1005,7 @@ BASELINE = Exercise(
             [
                 Case("four actions", lambda rng: bandit_case(4, 0.0)(rng)[:2]),
                 Case("three actions, rewards near 50", lambda rng: bandit_case(3, 0.0, 50.0)(rng)[:2]),
+                Case("logits near ten thousand", lambda rng: bandit_case(3, 0.0, far=1e4)(rng)[:2]),
             ],
         ),
         numeric(
@@ -1479,7 +1491,8 @@ ENTROPY = Exercise(
     mistakes=(
         Mistake(
             name="divided-by-a-spread-of-zero",
-            advice="Equal advantages have no spread: add 1e-8 to the standard deviation, or the division gives nan.",
+            advice="Add 1e-8 to the standard deviation, whatever it is: equal advantages have no spread, and nearly "
+            "equal ones hardly any.",
             replaces=na_with(lambda a: (a - a.mean()) / a.std()),
         ),
         Mistake(
@@ -1535,7 +1548,7 @@ ENTROPY = Exercise(
 
 # --- PPO -------------------------------------------------------------------------------------------------------------
 
-RATIOS = np.array([0.4, 0.7, 0.9, 1.1, 1.3, 2.0])
+RATIOS = np.array([0.4, 0.7, 0.9, 1.1, 1.3, 4.0])
 
 
 def clip_case(sign: float, at: float = -1.0, eps: float = 0.2) -> Draw:
@@ -1549,6 +1562,13 @@ def clip_case(sign: float, at: float = -1.0, eps: float = 0.2) -> Draw:
         return (old + np.log(ratios))[order], old[order], advantages[order], eps
 
     return draw
+
+
+def far_ratios(rng: Rng) -> tuple[Any, ...]:
+    """Ratios of e^25 and e^-25, for both signs of the advantage."""
+    old, moved = np.array([-30.0, -30.0, -1.0, -1.0]), np.array([25.0, 25.0, -25.0, -25.0])
+    old = old - rng.uniform(0, 1, size=4)
+    return old + moved, old, rng.uniform(0.5, 2.0, size=4) * [1.0, -1.0, 1.0, -1.0]
 
 
 def pc_with(
@@ -1645,8 +1665,13 @@ def pl_fixed(
 POSITIVE = Case("advantages above zero", clip_case(1.0))
 NEGATIVE = Case("advantages below zero", clip_case(-1.0))
 BOTH = Case("both signs, and another clip_eps", clip_case(0.0, eps=0.15))
-UNLIKELY = Case("log-probabilities near -10,000", clip_case(0.0, at=-1e4))
+DEFAULT = Case("clip_eps is left out", lambda rng: clip_case(0.0)(rng)[:3])
+UNLIKELY = [
+    Case("log-probabilities near -10,000", clip_case(0.0, at=-1e4)),
+    Case("ratios very far from 1", far_ratios),
+]
 WHOLE = [Case("twelve states, three actions", ppo_case(12, 3)), Case("another clip_eps", ppo_case(12, 2, 0.35, 0.3))]
+WHOLE_DEFAULT = Case("clip_eps and entropy_coef are left out", lambda rng: ppo_case(12, 3)(rng)[:4])
 
 
 @prop("in the first pass it is REINFORCE", 1, "ppo_loss")
@@ -1673,12 +1698,18 @@ PPO = Exercise(
     ),
     checks=(
         numeric(
-            "the clipped loss", 2, "ppo_clip", ref.ppo_clip_loss, [POSITIVE, NEGATIVE, BOTH], pick=0, result="the loss"
+            "the clipped loss",
+            2,
+            "ppo_clip",
+            ref.ppo_clip_loss,
+            [POSITIVE, NEGATIVE, BOTH, DEFAULT],
+            pick=0,
+            result="the loss",
         ),
         loss_gradient("the gradient for positive advantages", 2, "ppo_clip", ref.ppo_clip_loss, [POSITIVE]),
         loss_gradient("the gradient for advantages of both signs", 3, "ppo_clip", ref.ppo_clip_loss, [BOTH]),
-        numeric("very unlikely actions", 1, "ppo_clip", ref.ppo_clip_loss, [UNLIKELY], pick=1, result="the gradient"),
-        numeric("the whole loss", 1, "ppo_loss", ref.ppo_loss, WHOLE, pick=0, result="the loss"),
+        numeric("very unlikely actions", 1, "ppo_clip", ref.ppo_clip_loss, UNLIKELY, pick=1, result="the gradient"),
+        numeric("the whole loss", 1, "ppo_loss", ref.ppo_loss, [*WHOLE, WHOLE_DEFAULT], pick=0, result="the loss"),
         loss_gradient("the whole gradient at the logits", 2, "ppo_loss", ref.ppo_loss, WHOLE),
         numeric(
             "exact far from zero",

@@ -11,7 +11,7 @@ import numpy as np
 from dlreference import interpret as ref
 
 from dlgrade.course.compare import holds, items, numbers, same
-from dlgrade.course.kinds import Case, GradientCase, Rng, gradient, numeric, prop, unchanged
+from dlgrade.course.kinds import Case, GradientCase, Rng, case_of, gradient, numeric, prop, unchanged
 from dlgrade.course.spec import Chapter, Check, Exercise, Mistake, Picture
 from dlgrade.sandbox.protocol import Callback
 
@@ -176,9 +176,21 @@ def attribution_check(
         for kind, pair, x, baseline in drawn_models(rng):
             call_name = "f" if which == 0 else "gradient"
             got = student.call(function, Callback(pair[which], call_name), x, baseline, *args)
-            same(got, right(pair[which], x, baseline, *args), f"the attributions of {kind}")
+            with case_of(kind, student.transcript[-1][0]):
+                same(got, right(pair[which], x, baseline, *args), "the array of attributions")
 
     return check
+
+
+def explained(which: int, *args: Any) -> Callable[[Rng], tuple[Any, ...]]:
+    """What an attribution is given: a polynomial's value (0) or gradient (1), a point, a baseline."""
+
+    def draw(rng: Rng) -> tuple[Any, ...]:
+        pair = polynomial(rng.normal(size=3))
+        callback = Callback(pair[which], "f" if which == 0 else "gradient")
+        return callback, rng.normal(size=4), rng.normal(size=4), *args
+
+    return draw
 
 
 def gti(slope: Model, x: Array, baseline: Array) -> Array:
@@ -208,7 +220,10 @@ GRADIENT_TIMES_INPUT = Exercise(
         "One call of gradient, at x; it wants points (M, D), so give it x with a new first axis.",
         "(x - baseline) times the first row of gradient(x[None]).",
     ),
-    checks=(attribution_check("distance times slope, input by input", 10, "gradient_times_input", gti, 1),),
+    checks=(
+        attribution_check("distance times slope, input by input", 9, "gradient_times_input", gti, 1),
+        unchanged(1, {"gradient_times_input": explained(1)}),
+    ),
     mistakes=(
         Mistake(
             name="baseline-not-subtracted",
@@ -263,7 +278,8 @@ def complete(student: Any, rng: Rng) -> None:
         )
         gap = float(value(x[None])[0] - value(baseline[None])[0])
         # The midpoint rule is off by the path's third derivative over 24 steps^2, at most 1e-3 for these models.
-        same(got.sum(), gap, f"the sum of the attributions of {kind}", rtol=1e-3, atol=1e-3)
+        with case_of(kind, student.transcript[-1][0]):
+            same(got.sum(), gap, "the sum of the attributions", rtol=1e-3, atol=1e-3)
 
 
 @prop("two steps, and a single one in the middle of the way", 3, "integrated_gradients")
@@ -271,7 +287,8 @@ def few_steps(student: Any, rng: Rng) -> None:
     for kind, (_, slope), x, baseline in drawn_models(rng):
         for steps in (2, 1):
             got = student.integrated_gradients(Callback(slope, "gradient"), x, baseline, steps)
-            same(got, ig(slope, x, baseline, steps), f"the attributions of {kind}, with steps={steps},")
+            with case_of(kind, student.transcript[-1][0]):
+                same(got, ig(slope, x, baseline, steps), "the array of attributions")
 
 
 INTEGRATED_GRADIENTS = Exercise(
@@ -284,10 +301,11 @@ INTEGRATED_GRADIENTS = Exercise(
         "shares = (0.5, 1.5, ...) / steps. The mean of the gradients over the points, times (x - baseline).",
     ),
     checks=(
-        attribution_check("the mean of the gradients at the midpoints", 11, "integrated_gradients", ig, 1, 7),
+        attribution_check("the mean of the gradients at the midpoints", 10, "integrated_gradients", ig, 1, 7),
         few_steps,
         attribution_check("fifty steps unless told otherwise", 3, "integrated_gradients", ig, 1),
         complete,
+        unchanged(1, {"integrated_gradients": explained(1, 5)}),
     ),
     mistakes=(
         Mistake(
@@ -376,15 +394,17 @@ def efficient(student: Any, rng: Rng) -> None:
     x, baseline = rng.normal(size=4), rng.normal(size=4)
     got = numbers(student.shapley_values(Callback(value, "f"), x, baseline), (4,), "the values")
     gap = float(value(x[None])[0] - value(baseline[None])[0])
-    same(got.sum(), gap, "the sum of the values, compared with f(x) - f(baseline),")
-    same(got[3], 0.0, "the value of an input that f never uses")
+    with case_of("a function that never uses input 3", student.transcript[-1][0]):
+        same(got.sum(), gap, "the sum of the values, compared with f(x) - f(baseline),")
+        same(got[3], 0.0, "the value of input 3, which f never uses,")
 
 
 @prop("six inputs that only count together", 3, "shapley_values")
 def unanimity(student: Any, rng: Rng) -> None:
     x = rng.uniform(0.5, 1.5, size=6)
     got = student.shapley_values(Callback(lambda X: np.prod(np.asarray(X), axis=1), "f"), x, np.zeros(6))
-    same(got, np.full(6, np.prod(x) / 6), "the values for a product of six inputs, shared evenly,")
+    with case_of("a product of six inputs", student.transcript[-1][0]):
+        same(got, np.full(6, np.prod(x) / 6), "the array of values, which should all be a sixth of the product,")
 
 
 SHAPLEY = Exercise(
@@ -401,9 +421,10 @@ SHAPLEY = Exercise(
         "of the subset with i added.",
     ),
     checks=(
-        attribution_check("what each input adds, over all orders", 14, "shapley_values", shapley, 0),
+        attribution_check("what each input adds, over all orders", 13, "shapley_values", shapley, 0),
         efficient,
         unanimity,
+        unchanged(1, {"shapley_values": explained(0)}),
     ),
     mistakes=(
         Mistake(
@@ -595,9 +616,14 @@ def importance_with(
     return drops
 
 
+def importance_signless(change: Callable[[Array], Array]) -> Callable[..., Array]:
+    return lambda score, X, rng, repeats: change(importance(score, X, rng, repeats))
+
+
 def importance_setup(rng: Rng) -> tuple[Callable[[Array], float], Array]:
+    """A score that misses column 1 and takes column 3 the wrong way round: shuffling that one makes it better."""
     X = rng.normal(size=(30, 4))
-    y = 2 * X[:, 0] - X[:, 2] + 0.6 * X[:, 3]
+    y = 2 * X[:, 0] - X[:, 2] - 0.6 * X[:, 3]
 
     def score(data: Array) -> float:
         data = np.asarray(data, dtype=np.float64)
@@ -614,7 +640,8 @@ def importance_check(name: str, points: int, repeats: int) -> Check:
         got = student.permutation_importance(Callback(score, "score"), X, draws, repeats)
         holds(1 not in student.changed, "permutation_importance shuffled the X that it was given; shuffle a copy.")
         right = importance(score, X, copy.deepcopy(draws), repeats)
-        same(got, right, "the importances")
+        with case_of("30 rows, 4 columns", student.transcript[-1][0]):
+            same(got, right, "the array of importances")
 
     return check
 
@@ -659,6 +686,13 @@ PERMUTATION = Exercise(
             name="importance-sign",
             advice="Importance is the drop, score before minus score after; yours is the other way round.",
             replaces={"permutation_importance": importance_with(sign=-1.0)},
+        ),
+        Mistake(
+            name="importance-never-negative",
+            advice="A column that the model uses wrongly has a negative importance, for it does better without: keep "
+            "the sign.",
+            replaces={"permutation_importance": importance_signless(np.abs)},
+            variants=({"permutation_importance": importance_signless(lambda mean: np.maximum(mean, 0.0))},),
         ),
         Mistake(
             name="repeats-summed",

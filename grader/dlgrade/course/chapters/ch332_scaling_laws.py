@@ -17,6 +17,7 @@ Array = np.ndarray[Any, Any]
 Law = dict[str, float]
 
 HOFFMANN: Law = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
+EVEN: Law = {"E": 1.0, "A": 8.0, "B": 8.0, "alpha": 0.5, "beta": 0.5}
 CHINCHILLA_FLOPS = 5.88e23
 
 
@@ -253,6 +254,7 @@ FIT = Exercise(
                 Case("twenty points, each off by some percent", measured(20, 0.05)),
                 Case("five points, far off", measured(5, 0.3)),
                 Case("lists of whole numbers", lambda rng: ([100, 1000, 20000], [9, 4, 2])),
+                Case("losses that rise", lambda rng: ([10.0, 100.0, 1000.0], [1.5, 1.6 + 0.2 * rng.random(), 2.5])),
             ],
             result="the pair (alpha, x_c)",
         ),
@@ -340,6 +342,15 @@ def undecided(rng: Rng) -> tuple[Any, ...]:
     """
     unit = rng.uniform(0.5, 2)
     return floats([10, 100, 1000, 10000]), unit * floats([6.6, 4.0, 2.5, 2.1]), unit * floats([1.2, 0.0, 0.6])
+
+
+def far_off_once(rng: Rng) -> tuple[Any, ...]:
+    """Five rough points: squared residuals choose the floor 1.2, the largest residual alone chooses 0.6.
+
+    The sums of squares are 0.0040, 0.0029 and 0.0076, the largest residuals 0.034, 0.047 and 0.049.
+    """
+    unit = rng.uniform(0.5, 2)
+    return 10.0 ** np.arange(1, 6), unit * floats([7.9, 5.2, 3.8, 2.7, 2.1]), unit * floats([0.6, 1.2, 0.0])
 
 
 def right_floor(x: Any, loss: Any, floors: Any) -> Law:
@@ -448,6 +459,7 @@ FLOOR = Exercise(
                 Case("six points, farther off", floored(6, 0.15)),
                 Case("eight points, hardly off", floored(8, 1e-3)),
                 Case("four points that no floor fits well", undecided),
+                Case("five points that no floor fits well", far_off_once),
                 Case("a single floor to try", lambda rng: (*floored(6, 0.05)(rng)[:2], [0.4])),
             ],
             result="the fit",
@@ -752,6 +764,8 @@ PARAMETRIC = Exercise(
                 Case("nine sizes", search_case(7)),
                 Case("forty-two sizes", search_case(40)),
                 Case("a single size", lambda rng: (drawn_flops(rng), drawn_law(rng), [1e7])),
+                # Powers of 4 have exact roots: 4 and 64 have the same loss to the last bit.
+                Case("two equally good sizes", lambda rng: (1536.0, EVEN, [256.0, 64.0, 4.0])),
                 Case(
                     "two sizes, for the budget of Chinchilla", lambda rng: (CHINCHILLA_FLOPS, HOFFMANN, [70e9, 313e9])
                 ),

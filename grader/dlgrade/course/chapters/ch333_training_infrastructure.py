@@ -351,6 +351,31 @@ def small_pieces(student: Any, rng: Rng) -> None:
             )
 
 
+@prop("one call for each shard", 1, "data_parallel_step")
+def own_shards(student: Any, rng: Rng) -> None:
+    seen: list[int] = []
+
+    def spy(params: Any, X: Any, y: Any) -> Params:
+        seen.append(len(X))
+        return net_gradients(params, X, y)
+
+    shards = [batch(rng, size) for size in (3, 1, 4)]
+    answer = student.data_parallel_step(Callback(spy, "gradients"), draw_params(rng, WIDTHS), shards, 0.3)
+    with case_of("shards of 3, 1 and 4 rows", student.transcript[-1][0]):
+        holds(answer is not None, "nothing was returned.")
+        holds(
+            sorted(seen) == [1, 3, 4],
+            "each worker computes the gradients of its own shard, once: `gradients` should be called for 3, 1 and 4 "
+            f"rows, and was called for {listed(seen)}.",
+        )
+
+
+def listed(counts: list[int]) -> str:
+    """1, 2 and 3."""
+    words = [str(count) for count in counts] or ["no"]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 PARTS_OF_A_BATCH = Exercise(
     name="data_parallel",
     title="One batch, many workers or many turns",
@@ -378,7 +403,7 @@ PARTS_OF_A_BATCH = Exercise(
         ),
         numeric(
             "many workers, one step",
-            4,
+            3,
             "data_parallel_step",
             right_step,
             [
@@ -401,6 +426,7 @@ PARTS_OF_A_BATCH = Exercise(
             ],
             result="the gradients",
         ),
+        own_shards,
         small_pieces,
         unchanged(
             2,
@@ -821,7 +847,7 @@ def scale_at(scale: float, good_steps: int, overflow: bool, interval: int) -> Dr
     return lambda rng: ({"scale": scale, "good_steps": good_steps}, overflow, interval)
 
 
-def grads_with(rng: Rng, size: float, spoiled: float | None = None) -> tuple[Params, Params, State]:
+def grads_with(rng: Rng, size: float, spoiled: float | None = None, where: str = "b1") -> tuple[Params, Params, State]:
     """Parameters, and gradients of that norm, times a scale, one entry of which may be spoiled."""
     params = draw_params(rng, (3, 2))
     grads = draw_params(rng, (3, 2))
@@ -829,7 +855,7 @@ def grads_with(rng: Rng, size: float, spoiled: float | None = None) -> tuple[Par
     scale = float(2 ** rng.integers(6, 12))
     scaled = {k: g * (size / norm * scale) for k, g in grads.items()}
     if spoiled is not None:
-        scaled["b1"][1] = spoiled
+        scaled[where].flat[1] = spoiled
     return params, scaled, {"scale": scale, "good_steps": int(rng.integers(3, 9))}
 
 
@@ -850,6 +876,22 @@ def training_case(scale: float, good_steps: int) -> Callable[[Rng], tuple[Params
     return lambda rng: (draw_params(rng, (2, 3)), draw_params(rng, (2, 3)), {"scale": scale, "good_steps": good_steps})
 
 
+class Counted:
+    """Gradients, and how often they were asked for."""
+
+    def __init__(self, gradients: Callable[[Any, float], Params]) -> None:
+        self.gradients, self.calls = gradients, 0
+
+    def __call__(self, params: Any, scale: float) -> Params:
+        self.calls += 1
+        return self.gradients(params, scale)
+
+
+def short_training(rng: Rng) -> tuple[Any, ...]:
+    target, params, state = training_case(4.0, 1)(rng)
+    return Callback(half_gradients(target, 100.0), "scaled_gradients"), params, state, 1e-3, 3, 2
+
+
 def right_training(
     scaled_gradients: Callable[[Any, float], Params], params: Params, state: State, lr: float, steps: int, interval: int
 ) -> tuple[Params, Array]:
@@ -858,6 +900,16 @@ def right_training(
         scales.append(state["scale"])
         params, state, _ = right_scaled(params, scaled_gradients(params, state["scale"]), state, lr, None, interval)
     return params, np.array(scales)
+
+
+def step_by_default(
+    params: Params, scaled_grads: Params, state: State, lr: float, max_norm: float | None = None, interval: int = 2000
+) -> tuple[Params, State, bool]:
+    return right_scaled(params, scaled_grads, state, lr, max_norm)
+
+
+def train_by_default(gradients: Any, params: Any, state: State, lr: float, steps: int, interval: int = 2000) -> Any:
+    return right_training(gradients, params, state, lr, steps, 2000)
 
 
 def train_with(after: bool = False, kept: bool = False, count_skipped: bool = True, forget: bool = False) -> Replaces:
@@ -882,17 +934,35 @@ def train_with(after: bool = False, kept: bool = False, count_skipped: bool = Tr
 
 @prop("a training finds its scale", 4, "train_scaled")
 def finds_scale(student: Any, rng: Rng) -> None:
+    """Both trainings are run before they are looked at: by one alone some mistakes cannot be told apart."""
+    runs = []
     for reason, scale, interval in (("a scale that is too small", 0.5, 2), ("one that is far too large", 2.0**12, 6)):
         # One good step short of growing, so that a count that is forgotten differs from a scale that never changes.
         target, params, state = training_case(scale, interval - 1)(rng)
         gradients = half_gradients(target, 100.0)
         lr = 0.2 / (65504 / 100.0)
         want = right_training(gradients, params, state, lr, 25, interval)
-        got = student.train_scaled(Callback(gradients, "scaled_gradients"), params, state, lr, 25, interval)
-        with case_of(reason, student.transcript[-1][0]):
+        spy = Counted(gradients)
+        got = student.train_scaled(Callback(spy, "scaled_gradients"), params, state, lr, 25, interval)
+        runs.append((reason, student.transcript[-1][0], got, want, spy))
+    for reason, call, got, want, spy in runs:
+        with case_of(reason, call):
             new, scales = items(got, ("params", "scales"))
-            same(scales, want[1], "the scales")
-            same(new, want[0], "the parameters")
+            same(scales, want[1], "the list of scales")
+            same(new, want[0], "the dict of parameters")
+            holds(
+                spy.calls == 25,
+                f"`scaled_gradients` should be called once a step, 25 times in all, and was called {spy.calls} times.",
+            )
+
+
+@prop("and back to float64", 1, "to_half", alone=False)
+def back_to_double(student: Any, rng: Rng) -> None:
+    answer = student.to_half(rng.normal(size=3))
+    with case_of("three numbers", student.transcript[-1][0]):
+        numbers(answer, (3,))
+        kind = np.asarray(answer).dtype
+        holds(kind.itemsize >= 8, f"the result should be float64 again, but is {kind}.")
 
 
 LOSS_SCALING = Exercise(
@@ -909,7 +979,7 @@ LOSS_SCALING = Exercise(
     checks=(
         numeric(
             "rounded to half precision",
-            3,
+            2,
             "to_half",
             ref.to_half,
             [
@@ -919,6 +989,7 @@ LOSS_SCALING = Exercise(
                 Case("a single number", lambda rng: (0.1,)),
             ],
         ),
+        back_to_double,
         numeric(
             "the scale after a step",
             3,
@@ -931,6 +1002,9 @@ LOSS_SCALING = Exercise(
                 Case("an overflow", scale_at(256.0, 9, True, 10)),
                 Case("an overflow at a small scale", scale_at(0.75, 0, True, 10)),
                 Case("grown after every step", scale_at(1.0, 0, False, 1)),
+                Case("a large scale grows as well", scale_at(2.0**24, 9, False, 10)),
+                Case("growth_interval is left out", lambda rng: ({"scale": 8.0, "good_steps": 1999}, False)),
+                Case("growth_interval is left out", lambda rng: ({"scale": 8.0, "good_steps": 1998}, False)),
             ],
             result="the state",
         ),
@@ -941,7 +1015,8 @@ LOSS_SCALING = Exercise(
             right_scaled,
             [
                 Case("no clipping", step_draw(3.0)),
-                Case("the scale grows after this step", lambda rng: (*_about_to_grow(rng), 0.3, None, 10)),
+                Case("the scale grows after this step", lambda rng: (*_about_to_grow(rng, 10), 0.3, None, 10)),
+                Case("it grows, with growth_interval left out", lambda rng: (*_about_to_grow(rng, 2000), 0.3)),
             ],
         ),
         numeric(
@@ -964,6 +1039,7 @@ LOSS_SCALING = Exercise(
                 Case("an entry of inf", step_draw(3.0, math.inf)),
                 Case("an entry of minus inf, with clipping", step_draw(3.0, -math.inf, 2.0)),
                 Case("an entry of nan", step_draw(3.0, math.nan)),
+                Case("an entry of inf in W1", lambda rng: (*grads_with(rng, 3.0, math.inf, "W1"), 0.3)),
             ],
         ),
         finds_scale,
@@ -973,6 +1049,7 @@ LOSS_SCALING = Exercise(
                 "update_scale": scale_at(4.0, 1, True, 5),
                 "scaled_step": step_draw(8.0, None, 2.0),
                 "to_half": vectors(2, 2),
+                "train_scaled": short_training,
             },
         ),
     ),
@@ -1066,6 +1143,12 @@ LOSS_SCALING = Exercise(
             replaces=scaled_with(lasting=False),
         ),
         Mistake(
+            name="growth-interval-not-handed-on",
+            advice="Hand growth_interval on: from `train_scaled` to `scaled_step`, and from there to `update_scale`.",
+            replaces={"scaled_step": step_by_default},
+            variants=({"train_scaled": train_by_default},),
+        ),
+        Mistake(
             name="scales-after-the-steps",
             advice="Note the scale that a step USES, before the step changes it.",
             replaces=train_with(after=True),
@@ -1089,9 +1172,9 @@ LOSS_SCALING = Exercise(
 )
 
 
-def _about_to_grow(rng: Rng) -> tuple[Params, Params, State]:
+def _about_to_grow(rng: Rng, interval: int) -> tuple[Params, Params, State]:
     params, scaled, state = grads_with(rng, 3.0)
-    return params, scaled, {**state, "good_steps": 9}
+    return params, scaled, {**state, "good_steps": interval - 1}
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
@@ -1597,6 +1680,7 @@ TENSOR_PARALLEL = Exercise(
                 "column_forward": column_case(2, 4, 3, 2),
                 "row_forward": row_case(2, 4, 3, 2),
                 "column_backward": lambda rng: _backward_args(rng),
+                "row_backward": lambda rng: (rng.normal(size=(2, 4)), *row_case(2, 4, 3, 2)(rng)[:2]),
             },
         ),
     ),
@@ -1739,6 +1823,13 @@ def net_inputs(*size: Any) -> Callable[[Rng], dict[str, Any]]:
     return draw
 
 
+def dead_inputs(rng: Rng) -> dict[str, Any]:
+    """Hidden number 0 is exactly 0 in every row, where the ReLU has the derivative 0."""
+    i = net_inputs(3, (3, 4, 2), 2)(rng)
+    i["params"]["W1"][0], i["params"]["b1"][0] = 0.0, 0.0
+    return i
+
+
 def net_call(student: Any, i: dict[str, Any]) -> tuple[Any, ...]:
     answer = student.call("parallel_mlp", i["x"], i["params"], i["workers"], ALL_REDUCE, keep=(1,))
     return items(answer, ("out", "cache"))
@@ -1867,17 +1958,19 @@ TENSOR_NET = Exercise(
         ),
         gradient(
             "backward",
-            4,
+            3,
             ("parallel_mlp", "parallel_mlp_backward"),
             [
                 *[GradientCase(reason, net_inputs(*size)) for reason, *size in NET_SIZES],
                 GradientCase("outputs far from zero", net_inputs(2, (3, 4, 2), 2, 1e6)),
+                GradientCase("a hidden number of exactly zero", dead_inputs),
             ],
             value=lambda student, i: net_call(student, i)[0],
             grads=net_grads,
             reference=net_right,
         ),
         one_each_way,
+        unchanged(1, {"parallel_mlp": net_case(2, (3, 4, 2), 2)}, keep=(1,)),
     ),
     mistakes=(
         Mistake(
