@@ -21,6 +21,7 @@ from dlgrade.sandbox.session import Call, Reply, Session, Source, answer_callbac
 from dlgrade.sandbox.worker import Worker
 
 SHOWN_ELEMENTS = 12
+SHOWN_KEYS = 8
 
 
 class StudentFailure(Failure):
@@ -295,7 +296,8 @@ def _argument(value: Any, values: bool) -> str:
         return f"<array {value.shape}>"
     if isinstance(value, dict):
         small = values and sum(np.size(item) for item in value.values()) <= SHOWN_ELEMENTS
-        return "{" + ", ".join(f"{key!r}: {_argument(item, small)}" for key, item in list(value.items())[:6]) + "}"
+        entries = [f"{key!r}: {_argument(item, small)}" for key, item in list(value.items())[:SHOWN_KEYS]]
+        return "{" + ", ".join([*entries, *(["..."] if len(value) > SHOWN_KEYS else [])]) + "}"
     if isinstance(value, (list, tuple)):
         if len(value) > SHOWN_ELEMENTS or sum(isinstance(item, dict) for item in value) > 1:
             return f"<{describe(value).removeprefix('a ')}>"
