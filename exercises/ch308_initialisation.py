@@ -11,7 +11,7 @@ Conventions, here and in every chapter:
   - the batch is the first axis, and a layer computes x @ W.T;
   - all randomness comes from the argument rng, a np.random.Generator: the same generator gives the same weights. How
     you draw from it is up to you; what is checked is the distribution;
-  - functions return float64 and never modify the arrays that they are given.
+  - functions accept any array of numbers, or plain lists, return float64, and never modify what they are given.
 
 Run `dlgrade check ch308` as often as you like; `dlgrade hint ch308 he_normal` helps you on.
 """

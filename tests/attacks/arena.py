@@ -40,10 +40,9 @@ EARLIER = "EARLIER" + "-SUBMISSION"
 HONEST = {
     "claim_nothing_changed": 12,  # the mean squared error is right; a copy of the arguments would earn the last point
     "nearly_too_slow_every_time": 100,  # all of it is right, and each call alone quick enough
-    # At most: ordinary gradients are within the tolerance or just beyond it, by the machine's rounding. Far beyond it
-    # are huge biases, exact zeros, and a cache that is used again.
-    "finite_differences_as_backprop": 91,
-    "finite_differences_of_higher_order": 97,  # right to nine digits but where the losses are huge
+    # All but the checks of a gradient: each has cases in which differences of the forward have too few digits left.
+    "finite_differences_as_backprop": 77,
+    "finite_differences_of_higher_order": 75,
     "told_apart_by_its_grader": 91,  # all but `mse`, of which the first calls are right
 }
 

@@ -131,7 +131,7 @@ def gradient(
     functions: tuple[str, ...],
     cases: Sequence[GradientCase],
     *,
-    value: Callable[[Any, dict[str, Any]], Any],
+    value: Callable[[Any, dict[str, Any]], Any] | None,
     grads: Callable[[Any, dict[str, Any]], dict[str, Any]],
     reference: Callable[[dict[str, Any]], dict[str, Any]],
     names: dict[str, str] | None = None,
@@ -144,7 +144,8 @@ def gradient(
     `value(student, inputs)` is the student's forward, `grads(student, inputs)` a dict of the student's gradients by
     input name ("x", or "params.W1" for an entry of a dict), `reference(inputs)` the same dict, computed. The scalar
     that is differentiated is `sum(value * inputs["dout"])`, or the value itself for a loss. When a gradient is wrong,
-    central differences of the student's own forward tell whether the backward or the forward is to blame. `names` says
+    central differences of the student's own forward tell whether the backward or the forward is to blame; without
+    `value`, at a corner where they would find half a slope, the report does not ask. `names` says
     how a report calls a gradient, where "the gradient of" and the last part of its key will not do.
     """
     named = names or {}
@@ -166,7 +167,7 @@ def gradient(
                         same(got.get(key), right, what, rtol=rtol, atol=atol)
                     except Wrong as wrong:
                         wrong.call = student.transcript[-1][0]
-                        _blame(wrong, student, inputs, key, got.get(key), right, value)
+                        _blame(wrong, student, inputs, key, got.get(key), right, value, atol + rtol * np.abs(right))
                         raise
 
     return Check(name=name, kind="gradient", points=points, functions=functions, draw=draw, run=run, cpu_s=cpu_s)
@@ -218,7 +219,8 @@ def _blame(
     key: str,
     got: Any,
     right: Any,
-    value: Callable[[Any, dict[str, Any]], Any],
+    value: Callable[[Any, dict[str, Any]], Any] | None,
+    tolerance: Any,
 ) -> None:
     """Add to a wrong gradient what central differences of the student's own forward say at its worst entry."""
     want = np.asarray(right, dtype=np.float64)
@@ -228,26 +230,30 @@ def _blame(
         return
     if array.shape != want.shape or not np.isfinite(array).all():
         return
-    index = np.unravel_index(int((np.abs(array - want) / (ATOL + RTOL * np.abs(want))).argmax()), want.shape)
+    with np.errstate(all="ignore"):
+        error = np.where(array == want, 0.0, np.abs(array - want) / tolerance)
+    index = np.unravel_index(int(error.argmax()), want.shape)
+    place = f" at [{', '.join(str(int(i)) for i in index)}], where it is worst" if index else ""
+    right_text, got_text = number_text(want[index]), number_text(array[index])
+    if right_text == got_text:
+        right_text, got_text = f"{want[index]:.15g}", f"{array[index]:.15g}"
+    wrong.values = f"Expected {right_text}, got {got_text}{place}."
+    if value is None:
+        return
     asked = len(student.transcript)
     try:
-        slope = central_difference(lambda changed: _scalar(value(student, changed), inputs), inputs, key, index)
+        slope, lost = central_difference(lambda changed: _scalar(value(student, changed), inputs), inputs, key, index)
     except Exception:  # the forward has its own checks; here it only helps to explain
         return
     finally:
         # The worst entry may differ by rounding between two ways to make one mistake: what is asked about it is no part
         # of the answers that recognise a mistake.
         del student.transcript[asked:]
-    place = f" at [{', '.join(str(int(i)) for i in index)}], where it is worst" if index else ""
-    moves = "the sum of your own forward times dout changes" if "dout" in inputs else "your own forward changes"
-    right_text, got_text = number_text(want[index]), number_text(array[index])
-    if right_text == got_text:
-        right_text, got_text = f"{want[index]:.15g}", f"{array[index]:.15g}"
-    wrong.values = (
-        f"Expected {right_text}, got {got_text}{place}.\n"
-        f"Nudge that entry, and {moves} at a rate of {number_text(slope)}."
-    )
     near = 1e-5 * max(1.0, float(np.abs(want).max()))
+    if not lost < min(near, 0.01 * max(abs(want[index]), abs(array[index]))):
+        return
+    moves = "the sum of your own forward times dout changes" if "dout" in inputs else "your own forward changes"
+    wrong.values += f"\nNudge that entry, and {moves} at a rate of {number_text(slope)}."
     fits_forward, forward_right = abs(slope - array[index]) < near, abs(slope - want[index]) < near
     if fits_forward and not forward_right:
         wrong.text += " It is the exact gradient of your own forward, so it is the forward that is wrong."
@@ -261,8 +267,11 @@ def _scalar(output: Any, inputs: dict[str, Any]) -> float:
 
 def central_difference(
     scalar: Callable[[dict[str, Any]], float], inputs: dict[str, Any], key: str, index: tuple[Any, ...]
-) -> float:
-    """d scalar(inputs) / d inputs[key][index]; `key` may lead into dicts and lists by dots."""
+) -> tuple[float, float]:
+    """d scalar(inputs) / d inputs[key][index], and how far rounding may have put it off.
+
+    `key` may lead into dicts and lists by dots.
+    """
     here: Any = inputs
     for part in key.split("."):
         here = here[int(part) if isinstance(here, (list, tuple)) else part]
@@ -273,7 +282,8 @@ def central_difference(
         array[index] += by
         return scalar(_replaced(inputs, key.split("."), array))
 
-    return (moved(step) - moved(-step)) / (2 * step)
+    up, down = moved(step), moved(-step)
+    return (up - down) / (2 * step), float(np.finfo(np.float64).eps) * max(abs(up), abs(down)) / step
 
 
 def _replaced(container: Any, path: list[str], value: Any) -> Any:

@@ -20,7 +20,7 @@ def _differences(value, x):
     return grad
 
 
-_cross_entropy, _bce_with_logits, _mse = cross_entropy, bce_with_logits, mse
+_cross_entropy, _bce_with_logits, _mse, _huber = cross_entropy, bce_with_logits, mse, huber
 
 
 def mse(y_hat, y):
@@ -33,3 +33,7 @@ def cross_entropy(logits, targets):
 
 def bce_with_logits(logits, y):
     return _bce_with_logits(logits, y)[0], _differences(lambda v: _bce_with_logits(v, y)[0], logits)
+
+
+def huber(y_hat, y, delta=1.0):
+    return _huber(y_hat, y, delta)[0], _differences(lambda v: _huber(v, y, delta)[0], y_hat)

@@ -8,7 +8,7 @@ import numpy as np
 from dlreference import losses as ref
 
 from dlgrade.course.compare import below, holds, numbers, same
-from dlgrade.course.kinds import Case, Rng, loss_gradient, numeric, picked, prop, unchanged
+from dlgrade.course.kinds import Case, Rng, case_of, loss_gradient, numeric, picked, prop, unchanged
 from dlgrade.course.spec import Chapter, Exercise, Mistake, Picture
 from dlgrade.sandbox.protocol import Callback
 
@@ -20,9 +20,9 @@ def pair(*shape: int, scale: float = 1.0) -> Any:
     return lambda rng: (scale * rng.normal(size=shape), scale * rng.normal(size=shape))
 
 
-def labelled(batch: int, classes: int, scale: float = 1.0) -> Any:
+def labelled(batch: int, classes: int, around: float = 0.0) -> Any:
     """Draws logits and integer labels."""
-    return lambda rng: (scale * rng.normal(size=(batch, classes)), rng.integers(classes, size=batch))
+    return lambda rng: (around + rng.normal(size=(batch, classes)), rng.integers(classes, size=batch))
 
 
 def one_hot(batch: int, classes: int) -> Any:
@@ -49,6 +49,47 @@ def residuals(*sizes: float) -> Any:
         return y + np.array(sizes) * rng.choice([-1.0, 1.0], size=len(sizes)), y
 
     return draw
+
+
+def uneven(rng: Rng) -> tuple[Array, Array]:
+    """Draws predictions and targets of very different sizes."""
+    sizes = np.array([1e4, 1.0, 1e2, 1e-2, 1e-4])
+    return sizes * rng.normal(size=5), sizes * rng.normal(size=5)
+
+
+def outlier(rng: Rng) -> tuple[Array, Array]:
+    """Draws ordinary predictions and targets, and one target far away."""
+    y_hat, y = rng.normal(size=6), rng.normal(size=6)
+    y[rng.integers(6)] += rng.choice([-1e4, 1e4])
+    return y_hat, y
+
+
+# A gradient of a few millionths is exact by its formula, while differences of a loss of size one have lost it: with no
+# absolute tolerance, it tells the two apart. Were it smaller, 1 - p would lose digits, too, and clipping would be felt.
+
+
+def hardly_possible(batch: int, classes: int, around: float = 0.0) -> Any:
+    """Draws logits and labels; the last class is nearly impossible, and never the right one."""
+
+    def draw(rng: Rng) -> tuple[Array, Array]:
+        logits = rng.uniform(-1.0, 1.0, size=(batch, classes))
+        logits[:, -1] -= 12.0
+        return around + logits, rng.integers(classes - 1, size=batch)
+
+    return draw
+
+
+def sure(rng: Rng) -> tuple[Array, Array]:
+    """Draws logits that are sure and right (four), sure and wrong (two), and undecided (two)."""
+    z = np.concatenate([rng.uniform(10.0, 11.5, size=4), rng.uniform(-14.0, -12.0, size=2), rng.normal(size=2)])
+    y = rng.permutation(np.arange(8) % 2)
+    order = rng.permutation(8)
+    return (z * (2 * y - 1))[order], y[order].astype(np.float64)
+
+
+def single(draw: Any) -> Any:
+    """The same draw, its numbers with a fraction in float32."""
+    return lambda rng: tuple(a.astype(np.float32) if a.dtype.kind == "f" else a for a in draw(rng))
 
 
 def fixed(*args: Any) -> Any:
@@ -113,6 +154,7 @@ MSE = Exercise(
                 Case("a vector of six predictions", pair(6)),
                 Case("a batch of rows", pair(4, 3)),
                 Case("a single prediction", pair(1)),
+                Case("an outlier, a target ten thousand away", outlier),
             ],
         ),
         loss_gradient(
@@ -120,7 +162,7 @@ MSE = Exercise(
             2,
             "mse",
             ref.mse,
-            [Case("values in the millions", pair(5, scale=1e6))],
+            [Case("values in the millions", pair(5, scale=1e6)), Case("values of very different sizes", uneven)],
         ),
         numeric(
             "lists and float32 are accepted, float64 comes back",
@@ -129,7 +171,7 @@ MSE = Exercise(
             ref.mse,
             [
                 Case("plain lists", lambda rng: (rng.normal(size=3).tolist(), rng.normal(size=3).tolist())),
-                Case("float32 arrays", lambda rng: tuple(rng.normal(size=(2, 4)).astype(np.float32))),
+                Case("float32 arrays", single(pair(2, 3))),
             ],
         ),
         unchanged(1, {"mse": pair(3)}),
@@ -328,7 +370,7 @@ LOG_SOFTMAX = Exercise(
     checks=(
         numeric(
             "log-probabilities of each row",
-            4,
+            3,
             "log_softmax",
             ref.log_softmax,
             [
@@ -356,6 +398,16 @@ LOG_SOFTMAX = Exercise(
                 Case("a class that is all but impossible", fixed([[1e4, 0.0], [0.0, 1e4]])),
                 Case("a probability of e**-40", fixed([[40.0, 0.0, 0.0]])),
                 Case("logits around a million", lambda rng: (1e6 + rng.normal(size=(2, 3)),)),
+            ],
+        ),
+        numeric(
+            "lists and float32 are accepted, float64 comes back",
+            1,
+            "log_softmax",
+            ref.log_softmax,
+            [
+                Case("nested lists", lambda rng: (rng.normal(size=(2, 3)).tolist(),)),
+                Case("a float32 array", lambda rng: (rng.normal(size=(3, 2)).astype(np.float32),)),
             ],
         ),
         unchanged(1, {"log_softmax": lambda rng: (rng.normal(size=(2, 3)),)}),
@@ -475,7 +527,7 @@ CROSS_ENTROPY = Exercise(
     checks=(
         numeric(
             "loss is the mean over the rows",
-            5,
+            4,
             "cross_entropy",
             ref.cross_entropy,
             [
@@ -495,7 +547,9 @@ CROSS_ENTROPY = Exercise(
                 Case("eight rows and three classes", labelled(8, 3)),
                 Case("a batch of one", labelled(1, 4)),
                 Case("more classes than rows", labelled(2, 7)),
+                Case("a class that is nearly impossible, whose small gradient counts", hardly_possible(5, 4)),
             ],
+            atol=0.0,
         ),
         labels_and_one_hot,
         numeric(
@@ -519,10 +573,24 @@ CROSS_ENTROPY = Exercise(
             "cross_entropy",
             ref.cross_entropy,
             [
-                Case(
-                    "logits around ten thousand", lambda rng: (1e4 + rng.normal(size=(3, 4)), rng.integers(4, size=3))
-                ),
+                Case("logits around ten thousand", labelled(3, 4, around=1e4)),
                 Case("a confident wrong prediction", lambda rng: (np.array([[1e4, 0.0]]), np.array([1]))),
+                Case("logits around ten thousand, with a nearly impossible class", hardly_possible(5, 4, around=1e4)),
+            ],
+            atol=0.0,
+        ),
+        numeric(
+            "lists and float32 are accepted, float64 comes back",
+            1,
+            "cross_entropy",
+            ref.cross_entropy,
+            [
+                Case("nested lists and a list of labels", lambda rng: (rng.normal(size=(2, 3)).tolist(), [2, 0])),
+                Case(
+                    "one-hot rows as lists of whole numbers",
+                    lambda rng: (rng.normal(size=(2, 3)).tolist(), [[0, 0, 1], [0, 1, 0]]),
+                ),
+                Case("float32 logits", single(labelled(3, 4))),
             ],
         ),
         unchanged(1, {"cross_entropy": one_hot(3, 4)}),
@@ -643,7 +711,7 @@ BCE = Exercise(
     checks=(
         numeric(
             "loss is the mean over all entries",
-            4,
+            3,
             "bce_with_logits",
             bce,
             [
@@ -663,7 +731,9 @@ BCE = Exercise(
                 Case("seven logits", binary(7)),
                 Case("a single logit", binary(1)),
                 Case("a column of logits", binary(4, 1)),
+                Case("sure logits, the right ones with a small gradient that counts", sure),
             ],
+            atol=0.0,
         ),
         numeric(
             "flat targets for a column of logits",
@@ -693,6 +763,16 @@ BCE = Exercise(
             [
                 Case("logits of ten thousand", fixed([1e4, -1e4, 1e4, -1e4], [1.0, 0.0, 0.0, 1.0])),
                 Case("one huge logit among small ones", lambda rng: (np.append(rng.normal(size=3), 1e6), np.zeros(4))),
+            ],
+        ),
+        numeric(
+            "lists and float32 are accepted, float64 comes back",
+            1,
+            "bce_with_logits",
+            bce,
+            [
+                Case("plain lists, targets as whole numbers", lambda rng: (rng.normal(size=3).tolist(), [1, 0, 1])),
+                Case("float32 arrays", single(binary(5))),
             ],
         ),
         unchanged(1, {"bce_with_logits": binary(4)}),
@@ -796,7 +876,7 @@ HUBER = Exercise(
     checks=(
         numeric(
             "loss on small and large errors",
-            4,
+            3,
             "huber",
             ref.huber,
             [
@@ -833,6 +913,16 @@ HUBER = Exercise(
                     {"delta": 2.5},
                 ),
                 Case("errors in the millions", residuals(1e6, 3e6, 0.5), {"delta": 2e6}),
+            ],
+        ),
+        numeric(
+            "lists and float32 are accepted, float64 comes back",
+            1,
+            "huber",
+            ref.huber,
+            [
+                Case("plain lists of whole numbers", lambda rng: ([0, 3, -5], [0, 1, 1])),
+                Case("float32 arrays", single(pair(2, 3))),
             ],
         ),
         unchanged(1, {"huber": pair(3)}),
@@ -920,7 +1010,7 @@ def error_h_not_doubled(loss: Any, prediction: Array, target: Array, h: float = 
     return float(np.max(np.abs(2 * _slopes(loss, x, target, h) - loss(x, target)[1])))
 
 
-@prop("a right gradient has no error", 3, "gradient_error", alone=False)
+@prop("a right gradient has no error", 2, "gradient_error", alone=False)
 def right_gradient(student: Any, rng: Rng) -> None:
     x, t = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
     error = numbers(student.gradient_error(Callback(cubic, "loss"), x, t), (), "the error")
@@ -940,6 +1030,23 @@ def wrong_gradient(student: Any, rng: Rng) -> None:
         offset[1, 2] = sign * 0.5
         error = student.gradient_error(Callback(cubic_off(offset), "loss"), x, t)
         same(error, 0.5, "the error of a gradient with one entry off by 0.5", rtol=1e-6, atol=1e-7)
+    offset = np.array([[0.2, -0.3, 0.1], [0.4, 0.2, -0.1]])
+    error = student.gradient_error(Callback(cubic_off(offset), "loss"), x, t)
+    same(error, 0.4, "the error of a gradient whose entries are off by 0.1 to 0.4", rtol=1e-6, atol=1e-7)
+
+
+@prop("lists, and targets as they are", 1, "gradient_error")
+def lists_and_labels(student: Any, rng: Rng) -> None:
+    offset, kinds = np.array([0.0, -0.25, 0.0]), set()
+
+    def loss(prediction: Array, target: Array) -> Any:
+        kinds.add(np.asarray(target).dtype.kind)
+        return cubic_off(offset)(prediction, target)
+
+    error = student.gradient_error(Callback(loss, "loss"), [1, -2, 0], np.array([2, 0, 1]))
+    with case_of("a list of whole numbers", student.transcript[-1][0]):
+        same(error, 0.25, "the error of a gradient with one entry off by 0.25", rtol=1e-6, atol=1e-7)
+        holds(kinds == {"i"}, "the target is whole numbers, such as class labels, and should reach the loss as such.")
 
 
 @prop("the prediction is left as it was", 2, "gradient_error", alone=False)
@@ -972,7 +1079,7 @@ GRADIENT_ERROR = Exercise(
         "Copy the prediction, add h at one index, call the loss and take item 0; the same with minus h; the difference "
         "over 2h is the slope there. At the end compare all slopes with the gradient, which is item 1 of one call.",
     ),
-    checks=(right_gradient, wrong_gradient, prediction_untouched),
+    checks=(right_gradient, wrong_gradient, lists_and_labels, prediction_untouched),
     mistakes=(
         Mistake(
             name="one-sided-difference",

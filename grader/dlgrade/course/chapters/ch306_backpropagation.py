@@ -49,6 +49,17 @@ def inputs_and_params(widths: Sequence[int], batch: int, *, backwards: bool = Fa
     return draw
 
 
+def single(draw: Any) -> Any:
+    """The same draw, its arrays in float32."""
+
+    def shorter(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: shorter(given) for name, given in part.items()}
+        return part.astype(np.float32) if isinstance(part, np.ndarray) and part.dtype.kind == "f" else part
+
+    return lambda rng: tuple(shorter(part) for part in draw(rng))
+
+
 # --- slopes of the activations ---------------------------------------------------------------------------------------
 
 
@@ -62,6 +73,10 @@ def value(z: Array, name: str) -> Array:
 
 def slope_one_at_zero(z: Array, name: str) -> Array:
     return np.where(np.asarray(z) >= 0, 1.0, 0.0) if name == "relu" else slope(z, name)
+
+
+def slope_half_at_zero(z: Array, name: str) -> Array:
+    return np.heaviside(np.asarray(z, dtype=np.float64), 0.5) if name == "relu" else slope(z, name)
 
 
 def slope_of_z_itself(z: Array, name: str) -> Array:
@@ -83,7 +98,9 @@ def slope_overflowing(z: Array, name: str) -> Array:
 def slope_by_differences(h: float) -> Any:
     def wrong(z: Array, name: str) -> Array:
         z = np.asarray(z, dtype=np.float64)
-        return (value(z + h, name) - value(z - h, name)) / (2 * h)
+        slopes = (value(z + h, name) - value(z - h, name)) / (2 * h)
+        # Of a ReLU at zero they make one half, and that has a name of its own.
+        return np.where(z == 0, 0.0, slopes) if name == "relu" else slopes
 
     return wrong
 
@@ -94,7 +111,7 @@ def z_for(name: str, *shape: int) -> Any:
 
 
 def saturated(low: float, high: float, name: str) -> Any:
-    """Draws pre-activations so large that the slope is tiny."""
+    """Draws pre-activations so large that the slope is small."""
     return lambda rng: (rng.uniform(low, high, size=8), name)
 
 
@@ -128,6 +145,8 @@ ACTIVATION_SLOPE = Exercise(
             slope,
             [Case("zeros among other inputs", lambda rng: (np.array([0.0, -0.0, 1.0, 0.0, -1.0]), "relu"))],
         ),
+        # Where the slope is small, differences of the values have lost digits that the formulas still have. With no
+        # absolute tolerance the small slopes count like the others.
         numeric(
             "slope of the sigmoid",
             2,
@@ -136,7 +155,9 @@ ACTIVATION_SLOPE = Exercise(
             [
                 Case("inputs of both signs", z_for("sigmoid", 4, 3)),
                 Case("a plain list", lambda rng: (rng.normal(size=5).tolist(), "sigmoid")),
+                Case("inputs where the slope is a few millionths", saturated(11.0, 12.5, "sigmoid")),
             ],
+            atol=0.0,
         ),
         numeric(
             "slope of the tanh",
@@ -144,12 +165,14 @@ ACTIVATION_SLOPE = Exercise(
             "activation_slope",
             slope,
             [
-                Case("inputs of both signs", z_for("tanh", 3, 4)),
+                Case("inputs of both signs", lambda rng: (rng.uniform(-5.0, 5.0, size=(3, 4)), "tanh")),
                 Case("a float32 array", lambda rng: (rng.normal(size=5).astype(np.float32), "tanh")),
+                Case("inputs where the slope is a few hundred-thousandths", saturated(5.5, 6.5, "tanh")),
             ],
+            atol=0.0,
         ),
-        # Far out, 1 - t^2 and s (1 - s) subtract nearly equal numbers and keep 7 digits of the tiny slope; a slope by
-        # differences keeps 2. Hence 4 digits are asked for, and no absolute tolerance that would hide the slope.
+        # Farther out, 1 - t^2 and s (1 - s) subtract nearly equal numbers and keep 7 digits of the tiny slope; a slope
+        # by differences keeps 2. Hence 4 digits are asked for.
         numeric(
             "tiny slopes are computed, not approximated",
             1,
@@ -184,6 +207,11 @@ ACTIVATION_SLOPE = Exercise(
             name="relu-slope-one-at-zero",
             advice="At exactly z = 0 the ReLU's slope is 0 by convention: compare with > and not with >=.",
             replaces={"activation_slope": slope_one_at_zero},
+        ),
+        Mistake(
+            name="relu-slope-half-at-zero",
+            advice="At exactly z = 0 the ReLU's slope is 0 by convention, not the mean of the slopes on both sides.",
+            replaces={"activation_slope": slope_half_at_zero},
         ),
         Mistake(
             name="slope-formula-fed-with-z",
@@ -276,11 +304,11 @@ def layer_other_order(dz: Array, a_prev: Array, W: Array) -> LayerGradients:
     return dW, db, da
 
 
-def one_layer(batch: int, fan_in: int, fan_out: int) -> Any:
-    """Draws (dz, a_prev, W) of one layer."""
+def one_layer(batch: int, fan_in: int, fan_out: int, sizes: Sequence[float] = (1.0,)) -> Any:
+    """Draws (dz, a_prev, W) of one layer, its inputs of these sizes."""
     return lambda rng: (
         rng.normal(size=(batch, fan_out)),
-        rng.normal(size=(batch, fan_in)),
+        rng.normal(size=(batch, fan_in)) * np.array(sizes),
         rng.normal(size=(fan_out, fan_in)),
     )
 
@@ -290,6 +318,7 @@ LAYERS = [
     Case("five inputs, three outputs, a batch of six", one_layer(6, 5, 3)),
     Case("a square layer and as many samples, where everything fits everywhere", one_layer(4, 4, 4)),
     Case("a batch of one", one_layer(1, 3, 5)),
+    Case("a batch of one, with inputs of very different sizes", one_layer(1, 3, 5, sizes=(1.0, 1e8, 1e-2))),
     Case("a single output", one_layer(7, 4, 1)),
 ]
 
@@ -496,7 +525,7 @@ FORWARD = Exercise(
             keep=(1,),
         ),
         numeric(
-            "lists are accepted",
+            "lists and float32 are accepted, float64 comes back",
             1,
             "forward",
             forward_right,
@@ -507,7 +536,8 @@ FORWARD = Exercise(
                         [[0.5, -1.0], [2.0, 1.0]],
                         {k: v.tolist() for k, v in draw_params([2, 3, 2], rng).items()},
                     ),
-                )
+                ),
+                Case("inputs and parameters in float32", single(inputs_and_params([3, 4, 2], 5))),
             ],
             pick=0,
             result="the logits",
@@ -584,6 +614,21 @@ def uneven(rng: Rng) -> dict[str, Any]:
     return inputs
 
 
+def far_off(widths: Sequence[int], batch: int, hidden: str) -> Any:
+    """Like `network`, with so large biases in the last layer that differences of the logits have few digits left.
+
+    No gradient depends on these biases. It comes last in a list of cases, for what differences tell of a wrong
+    gradient is blurred here.
+    """
+
+    def draw(rng: Rng) -> dict[str, Any]:
+        inputs = network(widths, batch, hidden)(rng)
+        inputs["params"][f"b{len(widths) - 1}"] += rng.choice([-1e6, 1e6], size=widths[-1])
+        return inputs
+
+    return draw
+
+
 def passed_forward(student: Any, X: Array, params: dict[str, Array], hidden: str) -> tuple[Any, Any]:
     answer = student.call("forward", X, params, hidden, keep=(1,))
     with case_of("", student.transcript[-1][0]):
@@ -615,7 +660,9 @@ def place(name: str) -> str:
     return name if name == "X" else f"params.{name}"
 
 
-def network_gradient(name: str, points: int, wanted: str, cases: Sequence[GradientCase]) -> Check:
+def network_gradient(
+    name: str, points: int, wanted: str, cases: Sequence[GradientCase], value: Callable[..., Any] | None = network_value
+) -> Check:
     """A gradient check of those gradients whose kind ("W", "b" or "X") is in `wanted`."""
 
     def reference(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -631,7 +678,7 @@ def network_gradient(name: str, points: int, wanted: str, cases: Sequence[Gradie
         points,
         ("forward", "backward"),
         cases,
-        value=network_value,
+        value=value,
         grads=grads,
         reference=reference,
         names={"X": "`dX`, the gradient of the inputs,"},
@@ -645,6 +692,7 @@ EVERY_DEPTH = [
     GradientCase("five layers of sigmoids", network([3, 5, 4, 6, 2, 4], 8, "sigmoid")),
     GradientCase("five layers of ReLU", network([3, 8, 7, 6, 5, 4], 9, "relu")),
     GradientCase("entries of dout of very different sizes", uneven),
+    GradientCase("logits far from zero, by biases that no gradient depends on", far_off([3, 5, 4], 6, "tanh")),
 ]
 
 ToDz = Callable[[Array, list[Any], int, str], Array]
@@ -720,7 +768,7 @@ def backward_of_last(dout: Array, cache: list[Any]) -> tuple[dict[str, Array], A
 
 @prop("a cache can be used again, after other passes", 2, "forward", "backward")
 def cache_serves(student: Any, rng: Rng) -> None:
-    one, other = network([3, 5, 4], 6, "tanh")(rng), network([3, 5, 4], 6, "tanh")(rng)
+    one, other = far_off([3, 5, 4], 6, "tanh")(rng), far_off([3, 5, 4], 6, "tanh")(rng)
     _, cache = passed_forward(student, one["X"], one["params"], "tanh")
     _, later = passed_forward(student, other["X"], other["params"], "tanh")
     rounds = (
@@ -742,11 +790,15 @@ def keys_and_shapes(student: Any, rng: Rng) -> None:
     answer = student.call("backward", inputs["dout"], cache)
     with case_of("three layers", student.transcript[-1][0]):
         grads, dX = items(answer, ("grads", "dX"), "the result of backward")
+        first = numbers(entry(grads, "W1", "`grads`"), inputs["params"]["W1"].shape, "`grads['W1']`")
         for name, param in inputs["params"].items():
             numbers(entry(grads, name, "`grads`"), param.shape, f"`grads[{name!r}]`")
         extra = [repr(name) for name in grads if name not in inputs["params"]]
         holds(not extra, f"`grads` should have the keys of params only, but has {', '.join(extra[:6])} too.")
         numbers(dX, inputs["X"].shape, "`dX`")
+    with case_of("the same `dout` as nested lists"):
+        again = passed_backward(student, inputs["dout"].tolist(), cache, ["W1"])
+        same(again["W1"], first, "the gradient of W1, compared with what the array gave,")
 
 
 @prop("the gradient at the logits is left as it was", 1, "forward", "backward", alone=False)
@@ -782,6 +834,7 @@ BACKWARD = Exercise(
             [
                 GradientCase("four layers of width four, four samples, ReLU", network([4, 4, 4, 4, 4], 4, "relu")),
                 GradientCase("four layers of width four, four samples, tanh", network([4, 4, 4, 4, 4], 4, "tanh")),
+                GradientCase("three layers of width four, logits far from zero", far_off([4, 4, 4, 4], 4, "tanh")),
             ],
         ),
         network_gradient(
@@ -791,6 +844,7 @@ BACKWARD = Exercise(
             [
                 GradientCase("one sample, three layers of tanh", network([3, 5, 4, 2], 1, "tanh")),
                 GradientCase("one sample, two layers of ReLU", network([4, 8, 3], 1, "relu")),
+                GradientCase("one sample, logits far from zero", far_off([3, 5, 4], 1, "tanh")),
             ],
         ),
         network_gradient(
@@ -798,12 +852,16 @@ BACKWARD = Exercise(
             1,
             "WbX",
             [GradientCase("hidden units whose z is exactly 0", corner)],
+            value=None,  # central differences would call half a slope right
         ),
         network_gradient(
             "gradients are computed, not approximated",
             2,
             "WbX",
-            [GradientCase("entries of dout of very different sizes", uneven)],
+            [
+                GradientCase("entries of dout of very different sizes", uneven),
+                GradientCase("logits far from zero, two layers of ReLU", far_off([3, 6, 4], 5, "relu")),
+            ],
         ),
         keys_and_shapes,
         cache_serves,
@@ -958,7 +1016,30 @@ def binary(batch: int, *, flat: bool = True) -> Any:
 
 def classes(batch: int, count: int) -> Any:
     """Draws logits and labels of `count` classes."""
-    return lambda rng: (2 * rng.normal(size=(batch, count)), rng.integers(count, size=batch), "ce")
+    return lambda rng: (rng.uniform(-4.0, 4.0, size=(batch, count)), rng.integers(count, size=batch), "ce")
+
+
+# As in chapter 305: a gradient of a few millionths is exact by its formula, while differences of a loss of size one
+# have lost it, and with no absolute tolerance it tells the two apart.
+
+
+def hardly_possible(batch: int, count: int) -> Any:
+    """Like `classes`; the last class is nearly impossible, and never the right one."""
+
+    def draw(rng: Rng) -> tuple[Array, Array, str]:
+        logits = rng.uniform(-1.0, 1.0, size=(batch, count))
+        logits[:, -1] -= 12.0
+        return logits, rng.integers(count - 1, size=batch), "ce"
+
+    return draw
+
+
+def sure(rng: Rng) -> tuple[Array, Array, str]:
+    """Draws logits that are sure and right (four), sure and wrong (two), and undecided (two)."""
+    z = np.concatenate([rng.uniform(10.0, 11.5, size=4), rng.uniform(-14.0, -12.0, size=2), rng.normal(size=2)])
+    y = rng.permutation(np.arange(8) % 2)
+    order = rng.permutation(8)
+    return (z * (2 * y - 1))[order, None], y[order].astype(np.float64), "bce"
 
 
 HUGE = [
@@ -998,14 +1079,33 @@ OUTPUT_LOSS = Exercise(
             3,
             "output_loss",
             loss_right,
-            [Case("seven samples", binary(7)), Case("a batch of one", binary(1))],
+            [
+                Case("seven samples", binary(7)),
+                Case("a batch of one", binary(1)),
+                Case("sure logits, the right ones with a small gradient that counts", sure),
+            ],
+            atol=0.0,
         ),
         numeric(
             "targets as a column or flat",
-            2,
+            1,
             "output_loss",
             loss_right,
             [Case("targets of shape (5, 1)", binary(5, flat=False)), Case("targets of shape (5,)", binary(5))],
+        ),
+        numeric(
+            "lists and float32 are accepted, float64 comes back",
+            1,
+            "output_loss",
+            loss_right,
+            [
+                Case(
+                    "one logit a sample, all as lists", lambda rng: (rng.normal(size=(3, 1)).tolist(), [1, 0, 1], "bce")
+                ),
+                Case("classes, all as lists", lambda rng: (rng.normal(size=(2, 3)).tolist(), [2, 0], "ce")),
+                Case("one logit a sample, in float32", single(binary(3))),
+                Case("classes, in float32", single(classes(3, 4))),
+            ],
         ),
         numeric(
             "loss of the softmax head",
@@ -1029,7 +1129,9 @@ OUTPUT_LOSS = Exercise(
                 Case("six samples, four classes", classes(6, 4)),
                 Case("a batch of one", classes(1, 3)),
                 Case("more classes than samples", classes(2, 5)),
+                Case("a class that is nearly impossible, whose small gradient counts", hardly_possible(5, 4)),
             ],
+            atol=0.0,
         ),
         numeric("huge logits", 2, "output_loss", loss_right, HUGE),
         unchanged(1, {"output_loss": classes(4, 3)}),
@@ -1383,6 +1485,17 @@ def task(widths: Sequence[int], batch: int, lr: float, steps: int, head: str) ->
     return draw
 
 
+def listed(draw: Any) -> Any:
+    """The same draw, with lists for arrays."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: plain(given) for name, given in part.items()}
+        return part.tolist() if isinstance(part, np.ndarray) else part
+
+    return lambda rng: tuple(plain(part) for part in draw(rng))
+
+
 TASKS: tuple[tuple[str, list[int], int, dict[str, str]], ...] = (
     ("classes, ReLU, as the defaults are", [3, 5, 4], 6, {}),
     ("one logit, tanh", [2, 4, 1], 5, {"hidden": "tanh", "head": "bce"}),
@@ -1472,7 +1585,17 @@ TRAIN = Exercise(
     checks=(
         numeric("one step moves every parameter", 3, "train", train_right, runs(1), pick=0, result="`params`"),
         numeric("five steps follow the gradients", 2, "train", train_right, runs(5), pick=0, result="`params`"),
-        numeric("the loss before each step", 2, "train", train_right, runs(6), pick=1, result="`losses`"),
+        numeric("the loss before each step", 1, "train", train_right, runs(6), pick=1, result="`losses`"),
+        numeric(
+            "lists are accepted",
+            1,
+            "train",
+            train_right,
+            [
+                Case("one logit, all as lists", listed(task([2, 3, 1], 4, 0.5, 2, "bce")), {"head": "bce"}),
+                Case("classes, all as lists", listed(task([2, 3, 3], 4, 0.5, 2, "ce"))),
+            ],
+        ),
         doubled,
         falls,
         learns_ring,

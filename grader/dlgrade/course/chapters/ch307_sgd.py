@@ -287,16 +287,23 @@ MINIBATCHES = Exercise(
 # --- accumulate ------------------------------------------------------------------------------------------------------
 
 
+# The names of the given linear model's params, and other names: the functions are to work with any.
+GIVEN = ("w", "b")
+OTHERS = ("slopes", "level")
+
+
 class Model(msgspec.Struct, frozen=True):
     """A linear model with squared error that is asked across the wire, and notes what it was asked."""
 
     asked: list[tuple[Params, Array, Array]] = []
+    names: tuple[str, str] = GIVEN
 
     def gradient(self, params: Any, X: Any, y: Any) -> tuple[float, Params]:
         params, X, y = as_floats(params), np.array(X, dtype=np.float64), np.array(y, dtype=np.float64)
         self.asked.append((params, X, y))
-        error = X @ params["w"] + params["b"] - y
-        grads = {"b": np.asarray(2 * error.mean()), "w": 2 * X.T @ error / len(y)}
+        w, b = self.names
+        error = X @ params[w] + params[b] - y
+        grads = {b: np.asarray(2 * error.mean()), w: 2 * X.T @ error / len(y)}
         return float(np.mean(error**2)), grads
 
 
@@ -308,8 +315,10 @@ def right_accumulate(gradient: Any, params: Params, batches: Any) -> Any:
     )
 
 
-def accumulated(student: Any, reason: str, params: Params, batches: Batches, want: Any) -> None:
-    model = Model([])
+def accumulated(
+    student: Any, reason: str, params: Params, batches: Batches, want: Any, names: tuple[str, str] = GIVEN
+) -> None:
+    model = Model([], names)
     got = student.accumulate(Callback(model.gradient, "gradient"), params, batches)
     with case_of(reason, student.transcript[-1][0]):
         loss, grads = items(got, ("loss", "grads"))
@@ -317,18 +326,18 @@ def accumulated(student: Any, reason: str, params: Params, batches: Batches, wan
         same(grads, want[1], "grads")
 
 
-def pieces(rng: Rng, sizes: Sequence[int]) -> tuple[Params, Batches, Any]:
+def pieces(rng: Rng, sizes: Sequence[int], names: tuple[str, str] = GIVEN) -> tuple[Params, Batches, Any]:
     """Params, batches of these sizes, and loss and gradients of all of them as one batch."""
     X, y = data(sum(sizes), 3)(rng)
     # Targets that grow from batch to batch, so that it matters how much each counts.
     y = y + 3 * np.repeat(np.arange(len(sizes)), sizes)
-    params = arrays(rng, {"w": (3,), "b": ()})
+    params = arrays(rng, {names[0]: (3,), names[1]: ()})
     ends = np.cumsum(sizes)
     batches = [(X[end - size : end], y[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
-    return params, batches, Model([]).gradient(params, X, y)
+    return params, batches, Model([], names).gradient(params, X, y)
 
 
-@prop("batches of one size", 3, "accumulate")
+@prop("batches of one size", 2, "accumulate")
 def equal_sizes(student: Any, rng: Rng) -> None:
     accumulated(student, "three batches of 4 samples", *pieces(rng, [4, 4, 4]))
     accumulated(student, "a single batch", *pieces(rng, [5]))
@@ -348,6 +357,15 @@ def unbiased(student: Any, rng: Rng) -> None:
     batches = read_batches(student.minibatches(X, y, 5, fresh(rng)))
     want = Model([]).gradient(params, X, y)
     accumulated(student, "one epoch of 13 samples in batches of 5", params, list(batches), want)
+
+
+@prop("any names, and params as lists and plain numbers", 1, "accumulate")
+def any_params(student: Any, rng: Rng) -> None:
+    params, batches, want = pieces(rng, [3, 2], OTHERS)
+    accumulated(student, "params with other names", params, batches, want, OTHERS)
+    params, batches, want = pieces(rng, [2, 3])
+    plain = {name: value.tolist() for name, value in params.items()}
+    accumulated(student, "params as lists and plain numbers", plain, batches, want)
 
 
 @prop("each batch is asked for once, at the given params", 1, "accumulate")
@@ -418,7 +436,7 @@ ACCUMULATE = Exercise(
         "Keep three things while you go through the batches: the samples so far, the loss times size so far, and a "
         "dict of gradients times size so far, zeros to begin with. Divide the last two by the first at the end.",
     ),
-    checks=(equal_sizes, unequal_sizes, unbiased, asked_once, params_untouched),
+    checks=(equal_sizes, unequal_sizes, unbiased, any_params, asked_once, params_untouched),
     mistakes=(
         Mistake(
             name="batches-averaged-alike",
@@ -523,7 +541,7 @@ NOISE = Exercise(
     checks=(
         numeric(
             "the formula",
-            4,
+            3,
             "gradient_noise",
             ref.minibatch_noise,
             [
@@ -534,6 +552,14 @@ NOISE = Exercise(
             result="the noise",
         ),
         over_all_batches,
+        numeric(
+            "lists are accepted",
+            1,
+            "gradient_noise",
+            ref.minibatch_noise,
+            [Case("nested lists of whole numbers", lambda rng: (rng.integers([1, 21], [9, 29], (5, 2)).tolist(), 2))],
+            result="the noise",
+        ),
         numeric(
             "almost all of the data, and all of it, which has no noise",
             1,
@@ -913,7 +939,7 @@ NESTEROV = Exercise(
     checks=(
         one_step(
             "one step from a given velocity",
-            4,
+            3,
             "nesterov_step",
             [
                 Case("three parameters of different shapes", moving()),
@@ -929,6 +955,12 @@ NESTEROV = Exercise(
             1,
             "nesterov_step",
             [Case("dicts in different orders", other_order)],
+        ),
+        one_step(
+            "lists and float32 are accepted, float64 comes back",
+            1,
+            "nesterov_step",
+            [Case("nested lists", as_lists), Case("float32 arrays", as_float32)],
         ),
         unchanged(1, {"nesterov_step": moving()}),
     ),
@@ -1267,11 +1299,14 @@ CLIP = Exercise(
             CLIPPED,
         ),
         parts(
-            "lists are accepted",
+            "lists and float32 are accepted, float64 comes back",
             1,
             "clip_by_norm",
             ref.clip_global_norm,
-            [Case("lists of whole numbers", lambda rng: ({"w": [[6, 0], [0, -6]], "b": [3, 0]}, 3))],
+            [
+                Case("lists of whole numbers", lambda rng: ({"w": [[6, 0], [0, -6]], "b": [3, 0]}, 3)),
+                Case("a float32 array", lambda rng: ({"w": rng.normal(size=(2, 3)).astype(np.float32)}, 0.5)),
+            ],
             CLIPPED,
         ),
         unchanged(1, {"clip_by_norm": gradients(5.0, 1.0)}),
@@ -1413,14 +1448,29 @@ def sgd_momentum_fixed(*args: Any, momentum: float = 0.9, **options: Any) -> Any
     return right_sgd(*args, **options)
 
 
-def trained(student: Any, reason: str, n: int, rng: Rng, *, batch_size: int, epochs: int, **options: Any) -> Model:
-    """The student's training equals the reference's: params and losses."""
+def trained(
+    student: Any,
+    reason: str,
+    n: int,
+    rng: Rng,
+    *,
+    batch_size: int,
+    epochs: int,
+    names: tuple[str, str] = GIVEN,
+    plain: bool = False,
+    **options: Any,
+) -> Model:
+    """The student's training equals the reference's: params and losses. `plain` gives lists and plain numbers."""
     X, y = data(n, 3)(rng)
     y = y + X @ np.array([1.0, -2.0, 0.5]) + 3.0
-    params, theirs = arrays(rng, {"w": (3,), "b": ()}), fresh(rng)
-    want = right_sgd(Model([]).gradient, params, X, y, 0.02, batch_size, epochs, theirs, **options)
-    model = Model([])
-    got = student.sgd(Callback(model.gradient, "gradient"), params, X, y, 0.02, batch_size, epochs, theirs, **options)
+    params, theirs = arrays(rng, {names[0]: (3,), names[1]: ()}), fresh(rng)
+    model = Model([], names)
+    want = right_sgd(model.gradient, params, X, y, 0.02, batch_size, epochs, theirs, **options)
+    model.asked.clear()
+    start, xs, ys = (
+        ({name: w.tolist() for name, w in params.items()}, X.tolist(), y.tolist()) if plain else (params, X, y)
+    )
+    got = student.sgd(Callback(model.gradient, "gradient"), start, xs, ys, 0.02, batch_size, epochs, theirs, **options)
     with case_of(reason, student.transcript[-1][0]):
         final, losses = items(got, ("params", "losses"))
         same(final, want[0], "params")
@@ -1428,15 +1478,22 @@ def trained(student: Any, reason: str, n: int, rng: Rng, *, batch_size: int, epo
     return model
 
 
-@prop("one epoch of whole batches", 3, "sgd")
+@prop("one epoch of whole batches", 2, "sgd")
 def one_epoch(student: Any, rng: Rng) -> None:
     trained(student, "12 samples, batches of 4, one epoch", 12, rng, batch_size=4, epochs=1)
     trained(student, "a run with momentum 0.5", 12, rng, batch_size=6, epochs=1, momentum=0.5)
+    trained(student, "a run without momentum", 12, rng, batch_size=4, epochs=1, momentum=0.0)
 
 
 @prop("several epochs, with a short last batch", 4, "sgd")
 def several_epochs(student: Any, rng: Rng) -> None:
     trained(student, "10 samples, batches of 4, three epochs", 10, rng, batch_size=4, epochs=3)
+
+
+@prop("params of any names, and everything as lists and plain numbers", 1, "sgd")
+def any_start(student: Any, rng: Rng) -> None:
+    trained(student, "params with other names", 6, rng, batch_size=3, epochs=1, names=OTHERS)
+    trained(student, "lists and plain numbers", 6, rng, batch_size=3, epochs=1, plain=True)
 
 
 @prop("clipping, if it is asked for", 2, "sgd")
@@ -1505,7 +1562,7 @@ SGD = Exercise(
         "Add to the epoch's loss, for every batch, its loss times its number of samples, divided by the number of all "
         "samples. Return the params after the last step, and the losses as an array.",
     ),
-    checks=(one_epoch, several_epochs, clipping, few_epochs, gradients_asked, start_untouched, learns),
+    checks=(one_epoch, several_epochs, any_start, clipping, few_epochs, gradients_asked, start_untouched, learns),
     mistakes=(
         Mistake(
             name="velocity-lost-between-epochs",

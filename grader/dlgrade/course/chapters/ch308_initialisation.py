@@ -175,12 +175,15 @@ def xavier_spread(student: Any, rng: Rng) -> None:
 
 
 # The largest of n uniform |w| is below (1 - d) b with the chance (1 - d)^n, which is ALARM for 1 - d = ALARM^(1/n).
-@statistical("never beyond the bound, but close to it", 4, "xavier_uniform", false_alarm=2 * ALARM)
+@statistical("never beyond the bound, but close to it", 4, "xavier_uniform", false_alarm=3 * ALARM)
 def xavier_bounded(student: Any, rng: Rng) -> None:
-    calls = [drawing("xavier_uniform", *fans, rng) for fans in ((90, 60), (20, 300))]
-    for call, W in zip(calls, matrices(student, calls), strict=True):
-        with case_of(f"{call.args[0]} inputs and {call.args[1]} units", call):
-            bound, largest = init.xavier_bound(*call.args[:2]), float(np.abs(W).max())
+    # In a small layer a fan that is off by one shows; it takes many small matrices for enough numbers.
+    for (fan_in, fan_out), times in (((90, 60), 1), ((20, 300), 1), ((2, 1), 150)):
+        calls = [drawing("xavier_uniform", fan_in, fan_out, rng) for _ in range(times)]
+        W = np.concatenate([W.ravel() for W in matrices(student, calls)])
+        several = f", {times} times" if times > 1 else ""
+        with case_of(f"{fan_in} inputs and {fan_out} unit{'s' * (fan_out > 1)}{several}", calls[0]):
+            bound, largest = init.xavier_bound(fan_in, fan_out), float(np.abs(W).max())
             quoted = f"The largest absolute weight is {number_text(largest)}, the bound {number_text(bound)}."
             holds(largest <= bound * (1 + 1e-12), "some weights lie beyond sqrt(6 / (fan_in + fan_out)).", quoted)
             holds(largest >= bound * ALARM ** (1 / W.size), "no weight comes near the bound.", quoted)
@@ -309,7 +312,8 @@ def he_small(fan_in: int, fan_out: int, rng: Rng, mode: str = "fan_in") -> Array
     return init.small_normal(fan_in, fan_out, rng)
 
 
-HE_FANS = ((200, 100), (50, 300))
+# With one input, or one unit, a fan that is off by one shows.
+HE_FANS = ((200, 100), (50, 300), (1, 4000), (4000, 1))
 
 
 def he_spread(name: str, points: int, modes: Sequence[str | None]) -> Check:
@@ -323,7 +327,9 @@ def he_spread(name: str, points: int, modes: Sequence[str | None]) -> Check:
             for mode, (fan_in, fan_out) in itertools.product(modes, HE_FANS)
         ]
         for call, W in zip(calls, matrices(student, calls), strict=True):
-            with case_of(f"{call.args[0]} inputs and {call.args[1]} units", call):
+            fan_in, fan_out = call.args[:2]
+            plural = ["" if fan == 1 else "s" for fan in (fan_in, fan_out)]
+            with case_of(f"{fan_in} input{plural[0]} and {fan_out} unit{plural[1]}", call):
                 all_different(W)
                 fan = call.kwargs.get("mode", "fan_in")
                 std = init.he_std(call.args[0], call.args[1], fan)
@@ -535,12 +541,12 @@ def gram_check(name: str, points: int, fans: Sequence[tuple[int, int]], gains: S
     return check
 
 
-# If all directions are equally likely, an entry of W is positive or negative with the chance 1/2 each: 40 matrices have
-# the same sign at one place with the chance 2 / 2^40.
+# If all directions are equally likely, an entry of W is positive or negative with the chance 1/2 each, and so is its
+# determinant: 40 matrices have the same sign of one of these with the chance 2 / 2^40.
 DIAGONAL = ((0, 0), (1, 1), (2, 2))
 
 
-@statistical("every direction can come", 3, "orthogonal", false_alarm=len(DIAGONAL) * 2.0**-39)
+@statistical("every direction can come", 3, "orthogonal", false_alarm=(len(DIAGONAL) + 1) * 2.0**-39)
 def every_direction(student: Any, rng: Rng) -> None:
     drawn = matrices(student, [drawing("orthogonal", 3, 3, rng) for _ in range(40)])
     holds(
@@ -555,6 +561,11 @@ def every_direction(student: Any, rng: Rng) -> None:
             "by the sign of R's diagonal entry.",
             f"W[{place[0]}, {place[1]}] is positive in {positive} of {len(drawn)} matrices.",
         )
+    rotations = sum(float(np.linalg.det(W)) > 0 for W in drawn)
+    holds(
+        0 < rotations < len(drawn),
+        f"all square matrices that came are {'rotations' if rotations else 'reflections'}; both kinds should come.",
+    )
 
 
 ORTHOGONAL = Exercise(
@@ -634,6 +645,15 @@ def stack(widths: Sequence[int], batch: int, scale: float = 1.0) -> Any:
     )
 
 
+def as_float32(array: Array) -> Array:
+    return array.astype(np.float32)
+
+
+def as_given(draw: Any, form: Callable[[Array], Any]) -> Any:
+    """The same draw, with every array, also in a list, in another form."""
+    return lambda rng: tuple([form(a) for a in part] if isinstance(part, list) else form(part) for part in draw(rng))
+
+
 def forward_with(
     measure: Callable[[Array], Any] = lambda a: np.mean(a**2),
     *,
@@ -691,19 +711,14 @@ FORWARD_MOMENTS = Exercise(
             [Case("three layers of five", stack([5, 5, 5, 5], 4)), Case("twenty layers of ten", stack([10] * 21, 3))],
         ),
         numeric(
-            "no layers, and lists",
+            "no layers, lists and float32",
             1,
             "forward_moments",
             init.forward_second_moments,
             [
                 Case("an empty list of weights: the moment of x alone", lambda rng: (rng.normal(size=(3, 4)), [])),
-                Case(
-                    "nested lists",
-                    lambda rng: (
-                        rng.normal(size=(2, 3)).tolist(),
-                        [rng.normal(size=shape).tolist() for shape in ((3, 3), (5, 3))],
-                    ),
-                ),
+                Case("nested lists", as_given(stack([3, 3, 5], 2), np.ndarray.tolist)),
+                Case("float32 arrays", as_given(stack([3, 3, 5], 2), as_float32)),
             ],
         ),
         numeric(
@@ -866,10 +881,21 @@ BACKWARD_MOMENTS = Exercise(
         ),
         numeric(
             "units at exactly zero pass nothing on",
-            2,
+            1,
             "backward_moments",
             init.backward_second_moments,
             [Case("hidden units whose z is exactly 0", corners)],
+        ),
+        numeric(
+            "no layers, lists and float32",
+            1,
+            "backward_moments",
+            init.backward_second_moments,
+            [
+                Case("an empty list of weights: the moment of dout alone", stack_and_gradient([4], 3)),
+                Case("nested lists", as_given(stack_and_gradient([3, 3, 5], 2), np.ndarray.tolist)),
+                Case("float32 arrays", as_given(stack_and_gradient([3, 3, 5], 2), as_float32)),
+            ],
         ),
         unchanged(2, {"backward_moments": stack_and_gradient([3, 4, 2], 5)}),
     ),
@@ -966,15 +992,21 @@ OUTPUT_BIAS = Exercise(
             ],
         ),
         numeric(
-            "arrays, lists and rare events",
-            3,
+            "arrays and rare events",
+            2,
             "output_bias",
             init.output_bias,
             [
                 Case("a matrix", lambda rng: (rng.uniform(0.05, 0.95, size=(2, 3)),)),
-                Case("a plain list", lambda rng: ([0.2, 0.8],)),
                 Case("a very rare case and an almost certain one", lambda rng: (np.array([1e-9, 1e-3, 1 - 1e-6]),)),
             ],
+        ),
+        numeric(
+            "lists are accepted",
+            1,
+            "output_bias",
+            init.output_bias,
+            [Case("a plain list", lambda rng: ([0.2, 0.8],))],
         ),
         bias_inverts_sigmoid,
     ),
@@ -1066,7 +1098,7 @@ def network_shapes(student: Any, rng: Rng) -> None:
 
 
 # Two bounds for each of the three hidden layers.
-@statistical("hidden weights by He, layer by layer", 4, "init_network", false_alarm=6 * ALARM)
+@statistical("hidden weights by He, layer by layer", 3, "init_network", false_alarm=6 * ALARM)
 def network_hidden(student: Any, rng: Rng) -> None:
     params = network_of(student, [150, 80, 80, 80, 1], rng, 0.3)
     for layer in (1, 2, 3):
@@ -1091,7 +1123,26 @@ def network_says_p(student: Any, rng: Rng) -> None:
         same(said, np.full((6, outputs), p), f"what the network says to six random inputs, with p = {p:g},")
 
 
-@prop("after some training the hidden units differ", 3, "init_network")
+# As in `seeded`.
+@prop("the network is drawn from rng and from nothing else", 2, "init_network")
+def network_seeded(student: Any, rng: Rng) -> None:
+    seeds = [int(seed) for seed in rng.integers(1 << 62, size=2)]
+    drawn = []
+    for seed in (seeds[0], seeds[0], seeds[1]):
+        # The same state for `network_of` to draw a seed from is the same generator for the student.
+        params = network_of(student, [4, 3, 5, 2], np.random.default_rng(seed))
+        drawn.append(np.concatenate([params["W1"].ravel(), params["W2"].ravel()]))
+    holds(
+        bool(np.array_equal(drawn[0], drawn[1])),
+        "the same generator gave different weights: draw from the argument rng only.",
+    )
+    holds(
+        not np.allclose(drawn[0], drawn[2], rtol=1e-12, atol=0.0),
+        "two different generators gave the same weights: draw from the argument rng, not from one of your own.",
+    )
+
+
+@prop("after some training the hidden units differ", 2, "init_network")
 def units_differ(student: Any, rng: Rng) -> None:
     params = network_of(student, [3, 6, 4, 1], rng, 0.4)
     X = rng.normal(size=(12, 3))
@@ -1118,7 +1169,7 @@ INIT_NETWORK = Exercise(
         "In a loop over layers from 1: he_normal and zeros for the hidden ones; for the last one zeros of the shape "
         "(out, in), and an array of nL entries that are all output_bias(p).",
     ),
-    checks=(network_shapes, network_hidden, network_says_p, units_differ),
+    checks=(network_shapes, network_hidden, network_seeded, network_says_p, units_differ),
     mistakes=(
         Mistake(
             name="hidden-weights-all-equal",
