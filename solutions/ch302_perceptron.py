@@ -154,7 +154,8 @@ def best_linear_accuracy(X, y, n_angles=180):
 
     For k = 0, ..., n_angles - 1 take the direction (cos a, sin a) with a = (k + 1/2) pi / n_angles, and project all
     points on it. A line at right angles to it cuts the projections in two: those above a threshold and the others. Try
-    thresholds between any two neighbours, and beyond the first and the last. Either side may be called 1.
+    thresholds between any two neighbours, and beyond the first and the last. Either side may be called 1. Points at one
+    place stay together, on whichever side.
 
     X, y: points (N, 2) and labels (N,), 0 or 1.
     Returns the largest share of points that any of these lines gets right, a number.

@@ -57,7 +57,9 @@ def best_linear_accuracy(X, y, n_angles=180):
     labels = np.asarray(y)[order]
     zeros_below = np.vstack([np.zeros(n_angles), np.cumsum(1 - labels, axis=0)])
     ones_above = labels.sum(axis=0) - np.vstack([np.zeros(n_angles), np.cumsum(labels, axis=0)])
-    right = zeros_below + ones_above
+    sorted_p = np.take_along_axis(p, order, axis=0)
+    cut = np.vstack([np.full(n_angles, True), sorted_p[1:] > sorted_p[:-1], np.full(n_angles, True)])
+    right = (zeros_below + ones_above)[cut]
     return max(right.max(), len(labels) - right.min()) / len(labels)
 
 

@@ -181,7 +181,14 @@ CHAIN_RULE = Exercise(
     ),
     checks=revising(
         CHAIN,
-        numeric("the function", 1, "chain_rule", prerequisites.sine_of_product, [Case("six points", plane(6))], pick=0),
+        numeric(
+            "the function",
+            1,
+            "chain_rule",
+            prerequisites.sine_of_product,
+            [Case("six points", plane(6)), Case("plain lists", lambda rng: ([1.0, -2.0], [0.5, 0.25]))],
+            pick=0,
+        ),
         numeric(
             "the derivative with respect to x",
             2,
@@ -189,7 +196,7 @@ CHAIN_RULE = Exercise(
             prerequisites.sine_of_product,
             [Case("six points", plane(6)), Case("a single point", plane(1))],
             pick=1,
-            result="df_dx",
+            result="`df_dx`",
         ),
         numeric(
             "the derivative with respect to y",
@@ -198,7 +205,7 @@ CHAIN_RULE = Exercise(
             prerequisites.sine_of_product,
             [Case("six points", plane(6)), Case("a single point", plane(1))],
             pick=2,
-            result="df_dy",
+            result="`df_dy`",
         ),
         numeric(
             "formulas, not difference quotients",
@@ -254,15 +261,16 @@ CHAIN_RULE = Exercise(
 # --- gradient descent ------------------------------------------------------------------------------------------------
 
 
-def bowl(rng: Rng) -> tuple[Callable[[Any], Array], Array]:
-    """The gradient of a lopsided bowl, and a point on its side."""
-    centre, steepness = rng.normal(size=3), rng.uniform(0.5, 2.0, size=3)
-    return lambda w: steepness * (f64(w) - centre) + 0.1 * (f64(w) - centre) ** 3, centre + rng.uniform(1, 2, size=3)
+def bowl(rng: Rng, slope: float) -> tuple[Callable[[Any], Array], Array]:
+    """The gradient of a lopsided bowl, times `slope`, and a point on its side."""
+    centre, steepness = rng.normal(size=3), slope * rng.uniform(0.5, 2.0, size=3)
+    return lambda w: steepness * ((f64(w) - centre) + 0.1 * (f64(w) - centre) ** 3), centre + rng.uniform(1, 2, size=3)
 
 
-def descended(student: Any, reason: str, steps: int, rng: Rng) -> None:
-    grad, start = bowl(rng)
-    lr = float(rng.uniform(0.1, 0.2))
+def descended(student: Any, reason: str, steps: int, rng: Rng, slope: float = 1.0) -> None:
+    """One walk down a bowl; the steps are as long on a bowl that is almost flat, for the rate makes up for it."""
+    grad, start = bowl(rng, slope)
+    lr = float(rng.uniform(0.1, 0.2)) / slope
     asked: list[Array] = []
 
     def counted(w: Any) -> Array:
@@ -277,7 +285,7 @@ def descended(student: Any, reason: str, steps: int, rng: Rng) -> None:
             f"the gradient was asked for {len(asked)} times for {steps} step{'s' * (steps != 1)}; once a step is "
             f"enough.",
         )
-        holds(1 not in student.changed, "gradient_descent changed the start that it was given; work on a copy.")
+        holds(1 not in student.changed, "`gradient_descent` changed the start that it was given; work on a copy.")
 
 
 @prop("a step against the gradient", 2, "gradient_descent")
@@ -290,6 +298,8 @@ def one_step(student: Any, rng: Rng) -> None:
 def many_steps(student: Any, rng: Rng) -> None:
     descended(student, "two steps", 2, rng)
     descended(student, "seven steps down a lopsided bowl", 7, rng)
+    # Whoever stops where the gradient is small, and not after so many steps, stops here at once.
+    descended(student, "three steps down a bowl that is almost flat, with a rate that is large", 3, rng, slope=1e-9)
 
 
 def descent_stale(grad: Any, start: Any, lr: float, steps: int) -> Array:
@@ -479,7 +489,11 @@ MEAN_AND_VARIANCE = Exercise(
             2,
             "mean_and_variance",
             prerequisites.mean_and_variance,
-            [Case("five outcomes", outcomes(5)), Case("a sure thing", fixed([3.0, 7.0], [0.0, 1.0]))],
+            [
+                Case("five outcomes", outcomes(5)),
+                Case("a sure thing", fixed([3.0, 7.0], [0.0, 1.0])),
+                Case("plain lists", lambda rng: ([1.0, 2.0, 6.0], [0.5, 0.25, 0.25])),
+            ],
             pick=0,
             result="the mean",
         ),
@@ -572,6 +586,7 @@ ENTROPY_OF = Exercise(
                 Case("five outcomes", simplex(5)),
                 Case("four equally likely outcomes: log 4", fixed([0.25] * 4)),
                 Case("a list", lambda rng: ([0.75, 0.25],)),
+                Case("an outcome that is rare, but possible", fixed([0.9999, 0.0001])),
             ],
         ),
         numeric(
@@ -583,6 +598,9 @@ ENTROPY_OF = Exercise(
                 Case("one outcome of three is impossible", fixed([0.5, 0.0, 0.5])),
                 Case("no uncertainty at all", fixed([0.0, 1.0])),
             ],
+            # The second is 0 exactly, and a constant inside the logarithm is all that keeps an answer from it.
+            rtol=1e-13,
+            atol=1e-16,
         ),
     ),
     mistakes=(
@@ -600,6 +618,7 @@ ENTROPY_OF = Exercise(
             name="entropy-with-epsilon",
             advice="log(p + a small number) is off for every outcome; leave out the impossible ones. Revise ch288.",
             replaces={"entropy": lambda p: -summed(f64(p) * np.log(f64(p) + 1e-8))},
+            variants=({"entropy": lambda p: -summed(f64(p) * np.log(f64(p) + 1e-12))},),
         ),
         Mistake(
             name="entropy-negative",
@@ -630,6 +649,7 @@ KL = Exercise(
             [
                 Case("five outcomes", two_simplices(5)),
                 Case("two equal distributions: 0", fixed([0.2, 0.8], [0.2, 0.8])),
+                Case("plain lists", lambda rng: ([0.75, 0.25], [0.5, 0.5])),
             ],
         ),
         numeric(
@@ -718,6 +738,7 @@ SQUARED_DISTANCES = Exercise(
                 Case("four points and six points in the plane", two_clouds(4, 6, 2)),
                 Case("a single point", two_clouds(1, 3, 2)),
                 Case("as many points as others, in five dimensions", two_clouds(3, 3, 5)),
+                Case("plain lists", lambda rng: ([[0, 0], [3, 4]], [[1, -1]])),
             ],
         ),
         numeric(
@@ -882,10 +903,10 @@ def right_spirals(n: int, noise: float, rng: Rng) -> tuple[Array, Array]:
 def asked_points(student: Any, n: int, noise: float, seed: int) -> tuple[Array, Array]:
     """The student's points (2n, 2) and labels (2n,), which are 0 and 1, n of each."""
     X, y = items(student.make_spirals(n, noise, np.random.default_rng(seed)), ("X", "y"))
-    X, y = numbers(X, (2 * n, 2), "X"), numbers(y, (2 * n,), "y")
+    X, y = numbers(X, (2 * n, 2), "`X`"), numbers(y, (2 * n,), "`y`")
     holds(
         set(y.tolist()) <= {0.0, 1.0} and int(y.sum()) == n,
-        f"y should hold {n} zeros and {n} ones, one label for each point.",
+        f"`y` should hold {n} zeros and {n} ones, one label for each point.",
     )
     return X, y
 
@@ -958,7 +979,7 @@ def repeatable(student: Any, rng: Rng) -> None:
         again = student.same_twice(20, 0.03, int(rng.integers(1 << 30)))
         holds(
             bool(numbers(again, (), "what same_twice returns")),
-            "make_spirals gave two different data sets for the same seed: some draw does not come from `rng`. "
+            "`make_spirals` gave two different data sets for the same seed: some draw does not come from `rng`. "
             "np.random.normal, np.random.permutation and np.random.default_rng() have seeds of their own.",
         )
 
@@ -1190,6 +1211,14 @@ def seen(n: int, arm: int, noise: float, m: int) -> Any:
     return lambda rng: (spirals.sample_spirals(n, noise, rng)[0], arm, noise, m)
 
 
+def told_apart(rng: Rng) -> tuple[Array, int, float]:
+    """Places on the outer turn of arm 0, with so little noise that the density is a chain of separate bells there.
+
+    So it is another one with more or fewer than a thousand of them.
+    """
+    return spirals.spiral_curve(rng.uniform(TURNS / 2, TURNS, size=5), 0), 0, 0.004
+
+
 @prop("it integrates to one", 2, "arm_density")
 def integrates(student: Any, rng: Rng) -> None:
     # The sum over a grid is exact here: a normal of standard deviation 0.25 is smooth at steps of 0.2, and gone at 2.8.
@@ -1246,7 +1275,7 @@ ARM_DENSITY = Exercise(
             right_density,
             [
                 Case("three midpoints", seen(5, 1, 0.5, 3)),
-                Case("a thousand unless told otherwise", lambda rng: seen(5, 0, 0.03, 0)(rng)[:3]),
+                Case("a thousand unless told otherwise", told_apart),
             ],
         ),
         integrates,
@@ -1355,6 +1384,7 @@ BAYES_ACCURACY = Exercise(
                 Case("the centre, where it is a coin toss", fixed([[0.0, 0.0]], 0.05)),
                 Case("a place of arm 1", fixed([[-0.55, 0.0]], 0.1)),
                 Case("a place of arm 0", fixed([[0.55, 0.02]], 0.1)),
+                Case("a place far out, where both densities are small", fixed([[2.5, 0.5]], 0.3)),
             ],
         ),
     ),
@@ -1392,7 +1422,7 @@ BAYES_ACCURACY = Exercise(
 # --- folds -----------------------------------------------------------------------------------------------------------
 
 
-def asked_folds(student: Any, y: Array, k: int, seed: int) -> list[tuple[Array, Array]]:
+def asked_folds(student: Any, y: Any, k: int, seed: int) -> list[tuple[Array, Array]]:
     """The student's folds: k pairs of whole indices within 0..N-1, each sorted."""
     answer = student.stratified_folds(y, k, np.random.default_rng(seed))
     holds(
@@ -1404,6 +1434,10 @@ def asked_folds(student: Any, y: Array, k: int, seed: int) -> list[tuple[Array, 
         parts = []
         for name, part in zip(("train", "test"), items(pair, ("train", "test"), f"fold {j}"), strict=True):
             what = f"{name} of fold {j}"
+            holds(
+                not isinstance(part, np.ndarray) or part.dtype != bool,
+                f"{what} is a mask of truth values; np.flatnonzero makes indices of it.",
+            )
             part = numbers(part, None, what)
             holds(part.ndim == 1, f"{what} should be a list of indices, one after the other.")
             inside = bool(np.all((part == np.round(part)) & (part >= 0) & (part < len(y))))
@@ -1421,6 +1455,7 @@ def partition(student: Any, rng: Rng) -> None:
     for reason, y, k in (
         ("ten points, two classes, five folds", np.arange(10) % 2, 5),
         ("23 points, three classes, four folds", rng.permutation(LABELS), 4),
+        ("the labels of eight points in a list", [0, 1, 1, 0, 0, 1, 0, 1], 2),
     ):
         folds = asked_folds(student, y, k, int(rng.integers(1 << 30)))
         with case_of(reason, student.transcript[-1][0]):
@@ -1630,6 +1665,11 @@ def held_out_accuracy(student: Any, rng: Rng) -> None:
         got = student.cross_val_accuracy(Callback(model, "fit_predict"), study.X, study.y, study.folds)
         with case_of(reason, student.transcript[-1][0]):
             same(got, study.scores(model), "the list of accuracies")
+    study = draw_study(rng)
+    listed = study.X.tolist(), study.y.tolist(), [(train.tolist(), test.tolist()) for train, test in study.folds]
+    got = student.cross_val_accuracy(Callback(nearest_mean, "fit_predict"), *listed)
+    with case_of("points, labels and folds in plain lists", student.transcript[-1][0]):
+        same(got, study.scores(), "the list of accuracies")
 
 
 @prop("the model learns from the training part and is asked about the test part", 3, "cross_val_accuracy")
@@ -1644,7 +1684,7 @@ def right_parts(student: Any, rng: Rng) -> None:
     with case_of("three folds of nine, eight and seven points", student.transcript[-1][0]):
         holds(
             len(asked) == 3,
-            f"fit_predict was called {len(asked)} times for 3 folds; call it once for each fold.",
+            f"`fit_predict` was called {len(asked)} times for 3 folds; call it once for each fold.",
         )
         for j, ((train, test), given) in enumerate(zip(study.folds, asked, strict=True)):
             want = (study.X[train], study.y[train], study.X[test])
@@ -1716,6 +1756,12 @@ def classed(n: int, d: int, lr: float, steps: int) -> Any:
         return X, y, lr, steps
 
     return draw
+
+
+def parted(rng: Rng) -> tuple[Array, Array]:
+    """Points on two sides of 0: their weight never comes to rest, so that it tells how many steps were taken."""
+    y = rng.permutation(np.arange(8) % 2)
+    return ((2 * y - 1) * rng.uniform(0.3, 1.5, size=8))[:, None], y
 
 
 @prop(
@@ -1802,7 +1848,8 @@ LOGISTIC_FIT = Exercise(
             [
                 Case("forty steps", classed(12, 2, 0.5, 40)),
                 Case("no step: still zero", classed(6, 2, 0.5, 0)),
-                Case("the rate and the steps left as they are", lambda rng: classed(8, 1, 0.0, 0)(rng)[:2]),
+                Case("plain lists", lambda rng: ([[1, 2], [-1, 0], [0, 1]], [1, 0, 0], 0.5, 2)),
+                Case("the rate and the steps left as they are", parted),
             ],
         ),
         baseline,

@@ -80,7 +80,7 @@ def single_point(student: Any, rng: Rng) -> None:
         got = student.empirical_risk(Callback(model, "model"), Callback(pinball, "loss"), X, y)
         with case_of(reason, student.transcript[-1][0]):
             same(got, ref.empirical_risk(model, pinball, X, y), "the risk")
-            holds(not student.changed, "empirical_risk changed the data that it was given; work on a copy.")
+            holds(not student.changed, "`empirical_risk` changed the data that it was given; work on a copy.")
 
 
 def risk_with(gather: Callable[[Array], Any], losses: Callable[..., Any] = lambda m, l, X, y: l(m(X), y)) -> Any:
@@ -171,7 +171,8 @@ DESIGN_MATRIX = Exercise(
             1,
             "design_matrix",
             ref.design_matrix,
-            [Case("a list of whole numbers", lambda rng: ([1, -2, 30], 12))],
+            # 30^13 is beyond 64-bit whole numbers, which overflow without a word.
+            [Case("a list of whole numbers, one with large powers", lambda rng: ([1, 2, 30], 13))],
         ),
         unchanged(1, {"design_matrix": at(4, 2)}),
     ),
@@ -279,11 +280,13 @@ def hard_fit(student: Any, rng: Rng) -> None:
     with case_of("20 points of a polynomial of degree 5, x between 5 and 7"):
         # lstsq misses by 2e-12 at most, a normal equation solved without inversion by 2e-8; the inverse by 3e-5 at
         # least.
+        miss = float(np.abs(ref.polynomial_predict(coefficients, x) - y).max())
         below(
-            float(np.abs(ref.polynomial_predict(coefficients, x) - y).max()),
+            miss,
             1e-6,
-            "the points lie on a polynomial of this degree, so the fit should go through them. Digits were lost: are "
-            "you inverting A^T A?",
+            "the points lie on a polynomial of this degree, so the fit should go through them. If it misses by little, "
+            "digits were lost: are you inverting A^T A?",
+            f"It misses one of them by {miss:.2g}.",
         )
 
 
@@ -436,7 +439,7 @@ def errors_of_lists(student: Any, rng: Rng) -> None:
     with case_of("six points in lists", student.transcript[-1][0]):
         same(items(got, ("train_error", "true_error")), right_errors(x, y, wave, 2), "the result")
     student.train_and_true_error(x, y, Callback(wave, "truth"), 2)
-    holds(not student.changed, "train_and_true_error changed the points that it was given; work on copies.")
+    holds(not student.changed, "`train_and_true_error` changed the points that it was given; work on copies.")
 
 
 TRAIN_AND_TRUE_ERROR = Exercise(
@@ -511,6 +514,11 @@ def a_choice(n: int, degrees: list[int], fraction: float) -> Any:
     return lambda rng: (*noisy_wave(n, rng), degrees, fraction, np.random.default_rng(int(rng.integers(1 << 30))))
 
 
+def listed_choice(rng: Rng) -> Any:
+    x, y, *rest = a_choice(8, [1, 2], 0.25)(rng)
+    return x.tolist(), y.tolist(), *rest
+
+
 def choice_with(
     split: Callable[..., Any] = lambda order, cut: (order[cut:], order[:cut]),
     size: Callable[[float], int] = round,
@@ -538,9 +546,9 @@ def last_of_equals(degrees: list[int], errors: list[float]) -> int:
 
 @prop("of equally good degrees the first wins", 2, "select_degree")
 def first_of_equals(student: Any, rng: Rng) -> None:
-    # Where every y is 0, every degree fits exactly.
+    # Where every y is 0, every degree fits exactly. The first degree is not the smallest, nor the place of a winner.
     x = np.linspace(-1, 1, 8) + 0.01 * rng.normal(size=8)
-    for degrees in ([2, 0, 1], [1, 2, 0]):
+    for degrees in ([3, 1, 2], [2, 1, 3]):
         got = student.select_degree(x, np.zeros(8), degrees, 0.25, np.random.default_rng(int(rng.integers(1 << 30))))
         with case_of("points that every degree meets exactly", student.transcript[-1][0]):
             best, errors = items(got, ("best", "errors"))
@@ -593,7 +601,9 @@ SELECT_DEGREE = Exercise(
             [
                 Case("a quarter of 15 points: 3.75, rounded to 4", a_choice(15, [1, 2], 0.25)),
                 Case("0.3 of 11 points: 3.3, rounded to 3", a_choice(11, [1, 2], 0.3)),
+                Case("a quarter of 10 points: 2.5, which Python rounds to 2", a_choice(10, [0, 2], 0.25)),
                 Case("a single validation point", a_choice(10, [0, 2], 0.1)),
+                Case("points in plain lists", listed_choice),
             ],
             pick=1,
             result="the list of errors",
@@ -837,6 +847,7 @@ COMPOSE_LINEAR = Exercise(
             [
                 Case("three inputs, four between, two outputs", two_layers(3, 4, 2)),
                 Case("square layers", two_layers(3, 3, 3)),
+                Case("plain lists", lambda rng: ([[1, 2], [0, 1]], [1, -1], [[3, 4]], [5])),
             ],
             pick=1,
             result="b",
@@ -917,6 +928,7 @@ def draw_picture(student: Any, figure: Any) -> None:
     right.semilogy(degrees, medians[:, 1], "o-", color="C3", ms=4, label="true error")
     right.axhline(0.15, color="0.6", lw=0.8, ls=":", label="the noise")
     right.set(xlabel="degree of the polynomial", ylabel="RMSE", title="15 points: medians over 15 draws")
+    right.set_ylim(top=100)  # room for the legend
     right.legend(frameon=False, fontsize=8, loc="upper left")
 
 

@@ -120,6 +120,10 @@ PREDICT = Exercise(
                     lambda rng: (np.array([[1.25, 1.0], [1.0, 1.25], [-2.0, -2.25]]), np.array([1.0, -1.0]), 0.0),
                 ),
                 Case("all scores moved by the bias", lambda rng: (rng.normal(size=(6, 2)), rng.normal(size=2), 50.0)),
+                Case(
+                    "scores that are tiny, but not 0",
+                    lambda rng: (np.array([[2.0**-40, 0.0], [0.0, 2.0**-40]]), np.array([1.0, -1.0]), 0.0),
+                ),
             ],
         ),
         numeric(
@@ -196,6 +200,12 @@ def update_with(
     return wrong
 
 
+def update_at_zero_too(w: Any, b: Any, x: Any, y: Any, lr: float = 1.0) -> Any:
+    """A point is wrong where s (w.x + b) <= 0, with s of -1 and 1."""
+    w, x, s = f64(w), f64(x), 2 * int(y) - 1
+    return (w + lr * s * x, b + lr * s) if s * (w @ x + b) <= 0 else (w, b)
+
+
 def update_in_place(w: Any, b: Any, x: Any, y: Any, lr: float = 1.0) -> Any:
     e = int(y) - int(f64(x) @ f64(w) + b > 0)
     if isinstance(w, np.ndarray):
@@ -258,6 +268,7 @@ UPDATE = Exercise(
                 Case("the first point, label 0", lambda rng: (np.zeros(2), 0.0, rng.normal(size=2), 0)),
                 Case("lists", lambda rng: ([1.0, -1.0], 0.0, [2.0, 2.0], 1, 0.5)),
                 Case("the same point once more, after its correction", lambda rng: ([2.0, 1.0], 1.0, [2.0, 1.0], 1)),
+                Case("a point far below the line, label 0", lambda rng: ([1.0, -1.0], -2.0, [1.0, 1.0], 0)),
             ],
         ),
         unchanged(2, {"perceptron_update": looked_at(0, 1, 1.0)}),
@@ -288,6 +299,12 @@ UPDATE = Exercise(
             name="weights-without-the-rate",
             advice="The weights move by lr * (y - y_hat) * x; the rate is missing.",
             replaces={"perceptron_update": update_with(step=lambda x, e, lr: e * x)},
+        ),
+        Mistake(
+            name="every-point-at-zero-corrected",
+            advice="At a score of exactly 0 the unit says 0, which is right for the label 0. The test "
+            "s (w.x + b) <= 0 with s = -1 or 1 corrects such a point, too.",
+            replaces={"perceptron_update": update_at_zero_too},
         ),
         Mistake(
             name="labels-of-two-kinds-mixed",
@@ -333,6 +350,7 @@ def fit_with(
     counted: Callable[[list[int]], Any] = lambda mistakes: mistakes,
     order: Callable[[int, int], Any] = lambda n, epoch: range(n),
     judged_after: bool = False,
+    counted_at: str = "each point",
 ) -> Callable[..., Any]:
     """Training with one of its parts replaced."""
 
@@ -351,6 +369,10 @@ def fit_with(
                 if judged_after:
                     y_hat = int(ref.perceptron_predict(X[i], w, b))
                 count += int(y_hat != y[i])
+            if counted_at == "the end":
+                said = ref.perceptron_predict(X, w, b)
+            if counted_at in ("the start", "the end"):
+                count = int(np.sum(said != y))
             clean += count == 0
             if count or records_clean:
                 mistakes.append(count)
@@ -368,17 +390,24 @@ def total_to_the_end(mistakes: list[int]) -> list[int]:
 FITS = {
     "stale-predictions": fit_with(stale=True),
     "judged-after-the-update": fit_with(judged_after=True),
+    "counted after each epoch": fit_with(counted_at="the end"),
+    "counted before each epoch": fit_with(counted_at="the start"),
     "start-not-at-zero": fit_with(start=np.ones),
     "every-epoch-backwards": fit_with(order=lambda n, epoch: range(n - 1, -1, -1)),
 }
 
 
+def all_counts() -> list[Callable[..., Any]]:
+    """The right list of mistakes, and that of every mistake of the training."""
+    return [lambda *args, f=f: f(*args)[2] for f in (right_fit, *FITS.values())]
+
+
 def telling_fit(*shape: Any) -> Any:
     """Points on which every mistake of the training shows in the weights, and in the counts."""
-    functions = [right_fit, *FITS.values()]
-    counts = [lambda *args, f=f: f(*args)[2] for f in functions]
-    weights = [lambda *args, f=f: f(*args)[:2] for f in functions if f is not FITS["judged-after-the-update"]]
-    return telling(telling(mixed(*shape), lambda: counts), lambda: weights)
+    # Those that only count otherwise move as the right one does.
+    moves = [f for name, f in FITS.items() if not name.startswith(("judged", "counted"))]
+    weights = [lambda *args, f=f: f(*args)[:2] for f in (right_fit, *moves)]
+    return telling(telling(mixed(*shape), all_counts), lambda: weights)
 
 
 @prop("the mistakes stay below the bound", 3, "perceptron_fit")
@@ -386,7 +415,7 @@ def bound_holds(student: Any, rng: Rng) -> None:
     X, y, w, b = apart(rng, 16, 2, gap=0.3)
     bound = ref.mistake_bound(X, y, w, b)
     _, _, mistakes = items(student.perceptron_fit(X, y, 2000), ("w", "b", "mistakes"))
-    mistakes = numbers(mistakes, None, "mistakes")
+    mistakes = numbers(mistakes, None, "`mistakes`")
     with case_of("16 points that a line separates", student.transcript[-1][0]):
         holds(
             mistakes.ndim == 1 and mistakes.size > 0 and float(mistakes[-1]) == 0,
@@ -402,13 +431,13 @@ def bound_holds(student: Any, rng: Rng) -> None:
 
 @prop("from zero weights the rate changes nothing but the scale", 2, "perceptron_fit")
 def rate_is_scale(student: Any, rng: Rng) -> None:
-    X, y, _, _ = apart(rng, 20, 3)
+    X, y, _ = telling(separable(20, 3, 400), all_counts)(rng)
     # Powers of two scale every number exactly, so that no rounding can turn a mistake into none.
     slow, fast = (items(student.perceptron_fit(X, y, 400, lr), ("w", "b", "mistakes")) for lr in (0.25, 4.0))
     with case_of("20 points, with the rates 0.25 and 4", student.transcript[-1][0]):
         same(slow[2], f64(right_fit(X, y, 400)[2]), "the list of mistakes with the rate 0.25")
         same(fast[2], f64(right_fit(X, y, 400)[2]), "the list of mistakes with the rate 4")
-        same(fast[0], 16 * numbers(slow[0], (3,), "w"), "w with the rate 4, compared with 16 times w with 0.25,")
+        same(fast[0], 16 * numbers(slow[0], (3,), "`w`"), "`w` with the rate 4, compared with 16 times w with 0.25,")
 
 
 FIT = Exercise(
@@ -455,6 +484,7 @@ FIT = Exercise(
             right_fit,
             [
                 Case("the four points of the logical and", logical_and(50)),
+                Case("the same in plain lists", lambda rng: (AND[0].tolist(), AND[1].tolist(), 50)),
                 Case("the four points of the exclusive or, twenty epochs", xor(20)),
             ],
             pick=2,
@@ -487,6 +517,13 @@ FIT = Exercise(
             advice="The point is judged by the weights that it has just corrected: count the mistake before the "
             "update.",
             replaces={"perceptron_fit": FITS["judged-after-the-update"]},
+        ),
+        Mistake(
+            name="all-points-counted-at-once",
+            advice="A mistake is counted when its point is met, by the weights of that moment; yours judges all points "
+            "by the weights that an epoch ends with, or begins with.",
+            replaces={"perceptron_fit": FITS["counted after each epoch"]},
+            variants=({"perceptron_fit": FITS["counted before each epoch"]},),
         ),
         Mistake(
             name="mistakes-added-up",
@@ -589,6 +626,7 @@ MARGIN = Exercise(
             ref.margin,
             [
                 Case("weights a thousand times as long", judged(8, 2, length=1000.0)),
+                Case("weights a millionth as long", judged(8, 2, length=1e-6)),
                 Case("lists", lambda rng: ([[2.0, 0.0], [-1.0, 0.0]], [1, 0], [3.0, 0.0], 4.0)),
             ],
         ),
@@ -669,6 +707,10 @@ BOUND = Exercise(
                 Case("twelve points in the plane", judged(12, 2)),
                 Case("nine points in four dimensions", judged(9, 4)),
                 Case("lists", lambda rng: ([[2.0, 0.0], [-1.0, 0.0]], [1, 0], [1.0, 0.0], 0.0)),
+                Case(
+                    "weights that separate, but only just",
+                    lambda rng: (np.array([[1.0, 0.0], [-(2.0**-15), 2.0]]), [1, 0], np.array([1.0, 0.0]), 0.0),
+                ),
             ],
         ),
         numeric(
@@ -760,6 +802,19 @@ def coarse(n: int, n_angles: int) -> Any:
     return lambda rng: (rng.normal(size=(n, 2)) + 0.5, rng.permutation(np.arange(n) % 2), n_angles)
 
 
+def needle(rng: Rng) -> tuple[Array, Array]:
+    """Draws two classes on the two sides of a line that only one of 180 directions separates, in a narrow gap.
+
+    That direction has the normal of the line; the next ones on both sides are a degree away. At a quarter of a degree,
+    where the nearest of 360, of 90 or of shifted directions are, the points farthest out are on the wrong side already.
+    """
+    angle = (int(rng.integers(10, 80)) + 90 * int(rng.integers(2)) + 0.5) * np.pi / 180
+    along, y = np.linspace(-1.0, 1.0, 12), np.arange(12) % 2
+    across = (2 * y - 1) * np.tan(np.pi / 180 * 0.15)
+    X = np.outer(along, [-np.sin(angle), np.cos(angle)]) + np.outer(across, [np.cos(angle), np.sin(angle)])
+    return X, y
+
+
 def telling_search(n: int, n_angles: int) -> Any:
     return telling(coarse(n, n_angles), lambda: [ref.searched_linear_accuracy, *SEARCHES.values()])
 
@@ -788,7 +843,7 @@ BEST_LINE = Exercise(
             ],
         ),
         numeric(
-            "points that a line separates",
+            "points that a line separates, or almost",
             3,
             "best_linear_accuracy",
             ref.searched_linear_accuracy,
@@ -797,6 +852,10 @@ BEST_LINE = Exercise(
                 Case("class 1 on the left", lambda rng: ([[0.0, 0.0], [1.0, 0.1], [3.0, 0.2]], [1, 1, 0])),
                 Case("class 1 below", lambda rng: ([[0.0, 3.0], [0.1, 1.0], [0.2, 0.0]], [0, 1, 1])),
                 Case("class 1 on the right", lambda rng: ([[0.0, 0.0], [1.0, 0.1], [3.0, 0.2]], [0, 0, 1])),
+                Case(
+                    "a point of each class at the same place, which no line separates",
+                    lambda rng: ([[0.0, 0.0], [0.0, 0.0], [1.0, 2.0], [2.0, 1.0]], [0, 1, 1, 0]),
+                ),
                 Case("points of one class only", lambda rng: (rng.normal(size=(4, 2)), np.ones(4, dtype=np.int64))),
                 Case(
                     "points of the other class only", lambda rng: (rng.normal(size=(4, 2)), np.zeros(4, dtype=np.int64))
@@ -805,11 +864,12 @@ BEST_LINE = Exercise(
             alone=False,
         ),
         numeric(
-            "random labels",
+            "every direction and every threshold, and no more of them",
             3,
             "best_linear_accuracy",
             ref.searched_linear_accuracy,
             [
+                Case("180 directions unless told otherwise, of which one finds the gap", needle),
                 Case("30 points, twelve directions", telling_search(30, 12)),
                 Case("seven points, two directions", coarse(7, 2)),
                 Case("seven points, a single direction", coarse(7, 1)),
@@ -1058,7 +1118,7 @@ def pocket_is_honest(student: Any, rng: Rng) -> None:
     X, y = mixed(24, 2)(rng)
     w, b, accuracy = items(student.pocket_perceptron(X, y, 5), ("w", "b", "accuracy"))
     with case_of("24 points that no line separates", student.transcript[-1][0]):
-        said = ref.perceptron_predict(X, numbers(w, (2,), "w"), float(numbers(b, (), "b")))
+        said = ref.perceptron_predict(X, numbers(w, (2,), "`w`"), float(numbers(b, (), "`b`")))
         same(accuracy, float(np.mean(said == y)), "the accuracy, compared with that of the returned w and b,")
 
 
@@ -1145,7 +1205,7 @@ POCKET = Exercise(
 
 
 def draw_line(axes: Any, w: Any, b: Any, label: str, **style: Any) -> None:
-    w, b = numbers(w, (2,), "w"), float(numbers(b, (), "b"))
+    w, b = numbers(w, (2,), "`w`"), float(numbers(b, (), "`b`"))
     ends = np.array([-4.0, 4.0])
     if abs(w[1]) > 1e-9:
         axes.plot(ends, -(w[0] * ends + b) / w[1], label=label, **style)
@@ -1179,7 +1239,7 @@ def draw_picture(student: Any, figure: Any) -> None:
         "exclusive or, four points": items(student.perceptron_fit(*XOR, epochs), ("w", "b", "m"))[2],
     }
     for i, (name, mistakes) in enumerate(runs.items()):
-        counts = numbers(mistakes, None, "mistakes")
+        counts = numbers(mistakes, None, "`mistakes`")
         right.plot(np.arange(1, len(counts) + 1), counts, "o-", ms=3, lw=1.2, color=f"C{i}", label=name)
     right.set(xlabel="epoch", ylabel="mistakes in the epoch", ylim=(-0.5, None), title="Coming to rest, or not")
     right.legend(frameon=False, fontsize=8)

@@ -76,6 +76,16 @@ def activate_is_quiet(student: Any, rng: Rng) -> None:
             )
 
 
+@prop("z is left as it was", 3, "activate", alone=False)
+def z_is_left(student: Any, rng: Rng) -> None:
+    for name in ("relu", "tanh", "sigmoid", "identity"):
+        z, _ = drawn(name, 3, 4)(rng)
+        answer = student.activate(z, name)
+        with case_of(f"{name}, entries of both signs", Call("activate", (z, name))):
+            holds(answer is not None, "`activate` returned nothing.")
+            holds(not student.changed, "`activate` modified its argument `z` in place; work on a copy or a new array.")
+
+
 ACTIVATE = Exercise(
     name="activate",
     title="Activations that leave z alone",
@@ -113,7 +123,7 @@ ACTIVATE = Exercise(
                 Case("float32, sigmoid", lambda rng: (rng.normal(size=4).astype(np.float32), "sigmoid")),
             ],
         ),
-        unchanged(3, {"activate": drawn("relu", 3, 4)}, name="z is left as it was"),
+        z_is_left,
     ),
     mistakes=(
         Mistake(
@@ -615,6 +625,7 @@ class Pair:
     def __init__(self, rng: Rng, batch: int, errors: Errors, lonely: Errors) -> None:
         self.X, self.W = rng.normal(size=(batch, 4)), rng.normal(size=(3, 4))
         self.errors, self.lonely = errors, lonely
+        self.given: Any = self.X
         self.batches: list[tuple[int, ...]] = []
         self.vectors: list[tuple[int, ...]] = []
 
@@ -632,7 +643,7 @@ class Pair:
         return np.tanh(x @ self.W.T)
 
     def call(self) -> Call:
-        return Call("batch_gap", (Callback(self.batched, "batched"), Callback(self.single, "single"), self.X))
+        return Call("batch_gap", (Callback(self.batched, "batched"), Callback(self.single, "single"), self.given))
 
 
 def gaps_are(student: Any, cases: dict[str, tuple[Pair, float]]) -> None:
@@ -657,20 +668,24 @@ def gap_found(student: Any, rng: Rng) -> None:
     )
 
 
-@prop("a batch of one, and no error at all", 2, "batch_gap")
+@prop("a batch of one, no error at all, and lists", 2, "batch_gap")
 def gap_of_one(student: Any, rng: Rng) -> None:
+    # The errors here and below are such that no two ways to overlook some of them give the same number.
+    listed = Pair(rng, 3, {(0, 1): 0.0625, (1, 1): 0.25, (2, 2): -0.03125}, {(0, 0): 0.015625})
+    listed.given = listed.X.tolist()
     gaps_are(
         student,
         {
-            "a batch of one": (Pair(rng, 1, {}, {(0, 1): -0.5, (0, 2): 0.125}), 0.5),
+            "a batch of one": (Pair(rng, 1, {}, {(0, 0): -0.5, (0, 1): 0.125, (0, 2): -0.25}), 0.5),
             "functions that agree": (Pair(rng, 4, {}, {}), 0.0),
+            "X as a nested list": (listed, 0.25),
         },
     )
 
 
 @prop("the whole batch goes in at once, the vectors one by one", 3, "batch_gap")
 def gap_called_right(student: Any, rng: Rng) -> None:
-    pair = Pair(rng, 5, {(0, 0): 0.03125, (1, 2): -0.375, (2, 1): 0.5}, {})
+    pair = Pair(rng, 5, {(0, 1): 0.03125, (1, 1): -0.375, (2, 1): 0.5, (3, 2): 0.28125, (4, 0): 0.046875}, {})
     gaps_are(student, {"five samples": (pair, 0.5)})
     holds((5, 4) in pair.batches, "`batched` should be called with the whole of X, all its rows together.")
     holds(
@@ -927,6 +942,15 @@ def he_network(widths: Sequence[int], batch: int, names: str | Sequence[str]) ->
     return lambda rng: (rng.normal(size=(batch, widths[0])), mlp.init_mlp(widths, rng), activations)
 
 
+def far_off(rng: Rng) -> tuple[Array, Params, list[str]]:
+    """One layer without a bend, and biases that lift its outputs to a hundred thousand.
+
+    The mean of the squares minus the square of the mean has lost its digits there.
+    """
+    X, params, names = network([3, 5], 6, "identity")(rng)
+    return X, params | {"b1": params["b1"] + 1e5}, names
+
+
 def statistics_with(
     measure: Callable[[Array], float], part: int = 2, *, means: Callable[[Array], float] = np.mean
 ) -> Any:
@@ -976,6 +1000,8 @@ LAYER_STATISTICS = Exercise(
                 Case("three layers of different kinds", network([3, 5, 4, 6], 7, ["tanh", "relu", "sigmoid"])),
                 Case("one layer", network([4, 3], 5, ["relu"])),
                 Case("a batch of one", network([3, 6, 4], 1, "tanh")),
+                Case("inputs and parameters as nested lists", rearranged(network([2, 3, 2], 4, "tanh"), as_lists)),
+                Case("a layer whose activations are all far from 0, and close together", far_off),
             ],
         ),
         numeric(
