@@ -403,6 +403,8 @@ def mean_pool_backward(dout, cache):
 def backward(dlogits, cache):
     """Gradients of all parameters, every entry of every one, from the logits back to the first convolution.
 
+    A ReLU has the slope 1 where its input is above 0, else 0.
+
     dlogits: (B, K), any numbers. cache: what `forward` returned second; it stays as it is and can be used again.
     Returns grads: a dict with exactly the keys and shapes of params. (Not "dW1": Adam looks for "W1".)
 

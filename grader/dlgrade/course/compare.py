@@ -85,7 +85,7 @@ def same(got: Any, want: Any, what: str = "the result", *, rtol: float = RTOL, a
     elif isinstance(want, tuple) or (isinstance(want, list) and not _is_numbers(want)):
         holds(
             type(got) in (tuple, list) and len(got) == len(want),
-            f"{what} should be a tuple of {len(want)} items, but is {describe(got)}.",
+            f"{what} should be {describe(want)}, but is {describe(got)}.",
         )
         for i, (g, w) in enumerate(zip(got, want, strict=True)):
             same(g, w, f"the {ordinal(i)} item of {what}", rtol=rtol, atol=atol)

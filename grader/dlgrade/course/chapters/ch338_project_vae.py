@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from dlreference import gradcheck
 from dlreference import vae as ref
 from dlreference.activations import sigmoid
 from dlreference.arrays import as_float as floats
@@ -319,6 +318,7 @@ IMAGES = Exercise(
             [
                 Case("nine rows, three held out", lambda rng: (rng.normal(size=(9, 2)), 3, fresh(rng))),
                 Case("none held out", lambda rng: (rng.normal(size=(5, 3)), 0, fresh(rng))),
+                Case("all held out", lambda rng: (rng.normal(size=(4, 3)), 4, fresh(rng))),
             ],
         ),
         partition,
@@ -411,6 +411,11 @@ def code_case(*shape: int) -> Draw:
     return lambda rng: (rng.normal(size=shape), draw_params(rng, 4, shape[-1], 5))
 
 
+def far_heads(rng: Rng) -> tuple[Any, ...]:
+    x, params = rng.normal(size=(3, 4)), draw_params(rng, 4, 2, 3)
+    return x, {**params, "b2": np.array([-20.0, 20.0]), "b3": np.array([30.0, -30.0])}
+
+
 ENCODE_DECODE = Exercise(
     name="encode_decode",
     title="Stage 2: encoder and decoder",
@@ -432,17 +437,19 @@ ENCODE_DECODE = Exercise(
                 Case("four samples, all widths different", first_two(net_case(4, 3, 2, 5, "gaussian"))),
                 Case("a single sample", first_two(net_case(1, 2, 3, 4, "gaussian"))),
                 Case("samples far from zero", lambda rng: (1e3 * rng.normal(size=(3, 4)), draw_params(rng, 4, 2, 3))),
+                Case("log variances of 30 and of -30", far_heads),
             ],
         ),
         numeric(
             "the decoder",
-            3,
+            2,
             "decode",
             decode,
             [
                 Case("three codes", code_case(3, 2)),
                 Case("a single code", code_case(1, 3)),
                 Case("a table of codes, (2, 5, 3)", code_case(2, 5, 3)),
+                Case("one code without any axis in front, (3,)", code_case(3)),
             ],
         ),
         numeric(
@@ -455,6 +462,14 @@ ENCODE_DECODE = Exercise(
                 Case("logits of pixels", lambda rng: (3 * rng.normal(size=(3, 4)), "bernoulli")),
                 Case("logits of 10,000", lambda rng: ([[1e4, -1e4, 0.0]], "bernoulli")),
             ],
+        ),
+        unchanged(
+            1,
+            {
+                "encode": first_two(net_case(3, 3, 2, 4, "gaussian")),
+                "decode": code_case(3, 2),
+                "expected_x": lambda rng: (rng.normal(size=(3, 4)), "bernoulli"),
+            },
         ),
     ),
     mistakes=(
@@ -753,7 +768,8 @@ RECONSTRUCTION = Exercise(
         numeric("Gaussian loss", 2, "reconstruction", reconstruction, GAUSS, pick=0, result="the loss"),
         loss_gradient("Gaussian gradient", 2, "reconstruction", reconstruction, GAUSS),
         numeric("Bernoulli loss", 2, "reconstruction", reconstruction, PIXELS, pick=0, result="the loss"),
-        loss_gradient("Bernoulli gradient", 2, "reconstruction", reconstruction, PIXELS),
+        loss_gradient("Bernoulli gradient", 1, "reconstruction", reconstruction, PIXELS),
+        unchanged(1, {"reconstruction": out_case(3, 4, "gaussian", 0.5)}),
     ),
     mistakes=(
         Mistake(
@@ -853,12 +869,18 @@ def sigma2_forgotten(
     return forward(x, params, eps, likelihood, 1.0, beta)
 
 
+def far_net(rng: Rng) -> tuple[Any, ...]:
+    x, params, *rest = net_case(3, 2, 2, 4, "gaussian", 0.5)(rng)
+    return x, {**params, "b3": np.array([12.0, -30.0])}, *rest
+
+
 NETS = [
     Case("real numbers, sigma2 = 0.3", net_case(4, 3, 2, 5, "gaussian", 0.3)),
     Case("pixels, beta 4", net_case(3, 4, 2, 3, "bernoulli", 1.0, 4.0)),
     Case("a single sample", net_case(1, 2, 3, 4, "gaussian", 0.7, 2.5)),
     Case("the KL for free", net_case(3, 2, 1, 3, "bernoulli", 1.0, 0.0)),
 ]
+FAR_NETS = [*NETS, Case("log variances of 12 and of -30", far_net)]
 
 VAE_FORWARD = Exercise(
     name="vae_forward",
@@ -874,7 +896,7 @@ VAE_FORWARD = Exercise(
     checks=(
         numeric("the loss", 2, "vae_forward", forward, NETS, pick=0, result="the loss", keep=(3,)),
         numeric("its reconstruction part", 2, "vae_forward", forward, NETS, pick=1, result="rec", keep=(3,)),
-        numeric("its KL part, without beta", 2, "vae_forward", forward, NETS, pick=2, result="the KL", keep=(3,)),
+        numeric("its KL part, without beta", 2, "vae_forward", forward, FAR_NETS, pick=2, result="the KL", keep=(3,)),
         unchanged(1, {"vae_forward": net_case(3, 2, 2, 4, "gaussian", 0.5)}, keep=(3,)),
     ),
     mistakes=(
@@ -1178,7 +1200,16 @@ def errors_with(
 
 
 def differences(loss_at: Callable[[str, Array], float], name: str, value: Array, h: float) -> Array:
-    return gradcheck.numerical_gradient(lambda moved: loss_at(name, moved), value, h)
+    """Central differences with nudges of h, whatever the size of an entry."""
+    slope = np.zeros_like(value)
+    for index in np.ndindex(value.shape):
+        ends = []
+        for step in (h, -h):
+            moved = value.copy()
+            moved[index] += step
+            ends.append(loss_at(name, moved))
+        slope[index] = (ends[0] - ends[1]) / (2 * h)
+    return slope
 
 
 @prop("a right gradient passes", 1, "gradient_errors")
@@ -1196,13 +1227,18 @@ def wrong_found(student: Any, rng: Rng) -> None:
     function, params = noisy(rng, planted=True)
     seed = int(rng.integers(1 << 30))
     args = params, NOISE_SHAPE
-    got = student.gradient_errors(Callback(function, "loss_and_grads"), *args, np.random.default_rng(seed))
-    want = errors_with()(function, *args, np.random.default_rng(seed))
-    for name in params:
-        error = numbers(entry(got, name, "the dict of errors"), (), f"the error of {name}")
-        # Both carry the rounding of a difference of losses.
-        same(error, want[name], f"the error of {name}, whose gradient is wrong,", rtol=1e-6)
-    holds(set(got) == set(params), "the errors should have exactly the keys of params.")
+    # With nudges of 0.1 the differences are no slopes any more, and so tell whether h was used.
+    for options, reason in (({}, "h as it is by default"), ({"h": 0.1}, "nudges as large as h = 0.1")):
+        got = student.gradient_errors(
+            Callback(function, "loss_and_grads"), *args, np.random.default_rng(seed), **options
+        )
+        want = errors_with()(function, *args, np.random.default_rng(seed), **options)
+        with case_of(reason):
+            for name in params:
+                error = numbers(entry(got, name, "the dict of errors"), (), f"the error of {name}")
+                # Both carry the rounding of a difference of losses.
+                same(error, want[name], f"the error of {name}, whose gradient is wrong,", rtol=1e-6)
+            holds(set(got) == set(params), "the errors should have exactly the keys of params.")
 
 
 @prop("one noise for all calls, one entry nudged at a time", 3, "gradient_errors")
@@ -1709,6 +1745,7 @@ def collapse_case(used: tuple[float, ...], *threshold: float, by_variance: bool 
 COLLAPSES = [
     Case("one dimension of three is in use", collapse_case((0.0, 0.6, 0.001))),
     Case("none is in use", collapse_case((0.002, 0.0, 0.005))),
+    Case("one is in use a little, and the mean is below the threshold", collapse_case((0.0, 0.02, 0.0))),
     Case("four that are nearly unused, and together above the threshold", collapse_case((0.004,) * 4)),
     Case("in use by their variances alone", collapse_case((0.3, 0.2), by_variance=True)),
     Case("another threshold", collapse_case((0.3, 0.4), 0.6)),

@@ -191,7 +191,13 @@ def edges_case(rng: Rng) -> tuple[Any, ...]:
                 rows.append(row)
     rows += [np.array([0.0, 0.0, 0.3, 0.0]), np.array([-3.0, 0.0, 0.0, 0.0]), np.zeros(4)]
     states = np.array(rows) + rng.uniform(-1e-4, 1e-4, size=(len(rows), 4))
-    return states, rng.permutation(np.arange(len(rows)) % 2)
+    # And so near that 0.2094 for the limit of the angle is not enough.
+    close = np.zeros((8, 4))
+    close[:4, 0] = 2.4 + np.array([-1e-5, 1e-5, -1e-5, 1e-5])
+    close[4:, 2] = cartpole.ANGLE_LIMIT + np.array([-1e-5, 1e-5, -1e-5, 1e-5])
+    close[2:6] *= -1
+    states = np.concatenate([states, close])
+    return states, rng.permutation(np.arange(len(states)) % 2)
 
 
 PHYSICS = [
@@ -510,6 +516,24 @@ def backward_check(name: str, points: int, cases: list[GradientCase]) -> Check:
     )
 
 
+@prop("the cache can be used again, and what comes in stays as it is", 1, "forward", "backward")
+def cache_kept(student: Any, rng: Rng) -> None:
+    i = backward_inputs(3, 4)(rng)
+    want = right_grads(i)
+    cache = items(student.call("forward", i["params"], i["states"], keep=(2,)), ("logits", "values", "cache"))[2]
+    for turn in ("first", "second"):
+        grads = student.backward(*cotangents(i), cache)
+        with case_of(f"the {turn} use of one cache", student.transcript[-1][0]):
+            holds(
+                not {0, 1} & set(student.changed),
+                "`backward` modified dlogits or dvalues in place; work on a copy or a new array.",
+            )
+            holds(type(grads) is dict, "`backward` should return a dict of gradients.")
+            for key, right in want.items():
+                name = key.removeprefix("params.")
+                same(grads.get(name), right, f"the gradient of {name}")
+
+
 def backward_with(kind: str) -> dict[str, Make]:
     def wrong(dlogits: Array, dvalues: Array, cache: Any) -> Params:
         params, actor_cache, critic_cache = cache
@@ -557,7 +581,7 @@ BACKWARD = Exercise(
     checks=(
         backward_check(
             "the whole network's gradients, every entry",
-            9,
+            8,
             [
                 GradientCase("seven states, five hidden units", backward_inputs(7, 5)),
                 GradientCase("one state", backward_inputs(1, 3)),
@@ -565,6 +589,7 @@ BACKWARD = Exercise(
             ],
         ),
         backward_check("exact, not nearly", 3, [GradientCase("output biases near 10,000", backward_inputs(3, 4, 1e4))]),
+        cache_kept,
     ),
     mistakes=(
         Mistake(
@@ -1257,7 +1282,16 @@ UPDATE = Exercise(
             epochs=3,
             batch_size=5,
         ),
-        update_check("a piece of one step", 2, "pieces of 7 and of 1", (4, 2, 3), epochs=2, batch_size=7, gamma=0.9),
+        update_check(
+            "a piece of one step, another gamma and lambda",
+            2,
+            "pieces of 7 and of 1, gamma 0.9, gae_lambda 0.7",
+            (4, 2, 3),
+            epochs=2,
+            batch_size=7,
+            gamma=0.9,
+            gae_lambda=0.7,
+        ),
         unchanged(
             1,
             {"ppo_update": update_args},
@@ -1411,10 +1445,15 @@ def balanced_net(batch: int) -> Draw:
     """A policy that finds each action the better one in about half of the states."""
 
     def draw(rng: Rng) -> tuple[Any, ...]:
-        params, states = net_case(batch, 5)(rng)
-        if batch > 1:
-            params = {**params, "b3": params["b3"] - np.median(run_forward(params, states)[0], axis=0)}
-        return params, states
+        while True:
+            params, states = net_case(batch, 5)(rng)
+            if batch == 1:
+                return params, states
+            lead = np.sort(np.diff(run_forward(params, states)[0], axis=1)[:, 0])
+            below, above = lead[batch // 2 - 1 : batch // 2 + 1]
+            # Well between two states: where both logits were equal but for rounding, either action would be right.
+            if above - below > 1e-3:
+                return {**params, "b3": params["b3"] - [0.0, (below + above) / 2]}, states
 
     return draw
 

@@ -369,6 +369,7 @@ def constant_column(rng: Rng) -> tuple[Any, ...]:
 FITTED = [
     Case("six records", lambda rng: (readings(6)(rng),)),
     Case("a single reading", lambda rng: (readings(7, 1)(rng),)),
+    Case("a reading that varies by a millionth", lambda rng: (rng.normal(size=(6, 2)) * [1e-6, 1.0],)),
 ]
 
 SCALER = Exercise(
@@ -385,13 +386,20 @@ SCALER = Exercise(
         numeric("a constant column", 1, "fit_scaler", fit, [Case("the second column is 4", constant_column)]),
         numeric(
             "other records, the same scaler",
-            2,
+            1,
             "apply_scaler",
             scaled,
             [
                 Case("four new records", lambda rng: (readings(4)(rng), fit(readings(9)(rng)))),
                 Case("a single record", lambda rng: (readings(1)(rng), fit(readings(9)(rng)))),
             ],
+        ),
+        unchanged(
+            1,
+            {
+                "fit_scaler": lambda rng: (readings(4)(rng),),
+                "apply_scaler": lambda rng: (readings(4)(rng), fit(readings(9)(rng))),
+            },
         ),
     ),
     mistakes=(
@@ -508,6 +516,13 @@ def not_shifted(scores: Array, mask: Array, h: Array) -> Array:
     return e / np.where(total == 0, 1.0, total)
 
 
+def padding_compared(scores: Array, mask: Array, h: Array) -> Array:
+    """The largest score of all is subtracted, also where it is that of padding."""
+    e = np.where(mask, np.exp(scores - scores.max(axis=1, keepdims=True)), 0.0)
+    total = e.sum(axis=1, keepdims=True)
+    return e / np.where(total == 0, 1.0, total)
+
+
 def pool_case(
     batch: int, steps: int, hidden: int, lengths: tuple[int, ...] = (), scale: float = 1.0, far: float = 0.0
 ) -> Any:
@@ -517,6 +532,12 @@ def pool_case(
         return rng.normal(size=(batch, steps, hidden)) + far, scale * rng.normal(size=hidden), mask
 
     return draw
+
+
+def loud_padding(rng: Rng) -> tuple[Any, ...]:
+    h, w, mask = pool_case(3, 4, 3, (4, 2, 2))(rng)
+    h[1, 2:] = 5000.0 * w / (w @ w)
+    return h, w, mask
 
 
 FULL_POOLS = [
@@ -547,11 +568,20 @@ ATTENTION_POOL = Exercise(
         "the sum over axis 1 of weights[:, :, None] * h.",
     ),
     checks=(
-        pool_check("the pooled vector", 2, FULL_POOLS, 0),
+        pool_check("the pooled vector", 1, FULL_POOLS, 0),
         pool_check("the weights", 1, FULL_POOLS, 1),
         pool_check("padding gets no weight", 2, PADDED_POOLS, 0),
         pool_check("nothing that counts", 1, [Case("one of three is all padding", pool_case(3, 4, 2, (3, 0, 4)))], 0),
-        pool_check("huge scores", 1, [Case("scores of thousands", pool_case(2, 4, 3, (4, 3), 3000.0))], 0),
+        pool_check(
+            "huge scores",
+            1,
+            [
+                Case("scores of thousands", pool_case(2, 4, 3, (4, 3), 3000.0)),
+                Case("padding with the largest score of all, by thousands", loud_padding),
+            ],
+            0,
+        ),
+        unchanged(1, {"attention_pool": pool_case(2, 4, 3, (4, 2))}, keep=(2,)),
     ),
     mistakes=(
         Mistake(
@@ -590,6 +620,12 @@ ATTENTION_POOL = Exercise(
             name="largest-score-not-subtracted",
             advice="exp of a large score overflows: subtract the largest score of each row first.",
             replaces={"attention_pool": pool_with(not_shifted)},
+        ),
+        Mistake(
+            name="score-of-padding-subtracted",
+            advice="Subtract the largest score that COUNTS: if padding has one that is far larger, exp makes zeros of "
+            "all the others.",
+            replaces={"attention_pool": pool_with(padding_compared)},
         ),
         Mistake(
             name="plain-mean",
@@ -929,6 +965,31 @@ def pool_backward_with(
 
 POOLED = [("three sequences", pool_inputs(3, 5, 4)), ("as many steps as units", pool_inputs(4, 4, 4))]
 
+
+def untouched(student: Any, function: str, name: str) -> None:
+    """The last call, a backward function's, left the gradient that came in as it was."""
+    holds(0 not in student.changed, f"`{function}` modified {name} in place; work on a copy or a new array.")
+
+
+@prop(
+    "the pooling's cache can be used twice, and dpooled stays as it is",
+    1,
+    "attention_pool",
+    "attention_pool_backward",
+)
+def pool_cache(student: Any, rng: Rng) -> None:
+    h, w, mask = pool_case(3, 4, 3, (4, 2, 1))(rng)
+    dpooled = rng.normal(size=(3, 3))
+    cache = items(student.call("attention_pool", h, w, mask, keep=(2,)), ("pooled", "weights", "cache"))[2]
+    want = attention_pool_backward(dpooled, pool(h, w, mask)[2])
+    for turn in ("first", "second"):
+        answer = student.attention_pool_backward(dpooled, cache)
+        with case_of(f"the {turn} use of one cache", student.transcript[-1][0]):
+            untouched(student, "attention_pool_backward", "dpooled")
+            for got, right, name in zip(items(answer, ("dh", "dw")), want, ("dh", "dw"), strict=True):
+                same(got, right, name)
+
+
 POOL_BACKWARD = Exercise(
     name="attention_pool_backward",
     title="Stage 3: backward through the pooling",
@@ -941,7 +1002,7 @@ POOL_BACKWARD = Exercise(
         "times w, both spread out to (B, T, H); dw is the sum of ds times h over batch and time.",
     ),
     checks=(
-        pool_gradient("the gradient of the states", 3, "h", POOLED),
+        pool_gradient("the gradient of the states", 2, "h", POOLED),
         pool_gradient("the gradient of the query", 2, "w", POOLED),
         pool_gradient(
             "padding, and a sequence that is nothing else",
@@ -955,6 +1016,7 @@ POOL_BACKWARD = Exercise(
             "h",
             [("states far from zero, where differences lose digits", pool_inputs(2, 4, 3, (4, 3), far=1e4))],
         ),
+        pool_cache,
     ),
     mistakes=(
         Mistake(
@@ -1007,6 +1069,12 @@ def head_inputs(
         return {"f": f, "params": params, "state": state, "training": training, "mask": [*mask, None][0], "dout": dout}
 
     return draw
+
+
+def silent_unit(rng: Rng) -> dict[str, Any]:
+    i = head_inputs(5, 3, 4, 2, False)(rng)
+    i["params"]["gamma"][0] = i["params"]["beta"][0] = 0.0
+    return i
 
 
 def head_args(i: dict[str, Any]) -> tuple[Any, ...]:
@@ -1071,13 +1139,14 @@ def head_backward_with(
     return {"head_forward": head, "head_backward": backward}
 
 
-@prop("the head's cache can be used twice", 1, "head_forward", "head_backward")
+@prop("the head's cache can be used twice, and dlogits stays as it is", 1, "head_forward", "head_backward")
 def head_cache(student: Any, rng: Rng) -> None:
     i = head_inputs(5, 4, 3, 2, True, 0.4)(rng)
     cache = items(student.call("head_forward", *head_args(i), keep=(1,)), ("logits", "cache", "state"))[1]
     first, second = (
         items(student.head_backward(factor * i["dout"], cache), ("df", "grads"))[0] for factor in (1.0, 2.0)
     )
+    untouched(student, "head_backward", "dlogits")
     same(numbers(second), 2 * numbers(first), "df for twice the dlogits, from the same cache,")
 
 
@@ -1101,7 +1170,11 @@ HEAD_BACKWARD = Exercise(
         head_gradient(
             "after a pass in evaluation",
             2,
-            [("five records", head_inputs(5, 3, 4, 2, False)), ("one record", head_inputs(1, 3, 4, 2, False))],
+            [
+                ("five records", head_inputs(5, 3, 4, 2, False)),
+                ("one record", head_inputs(1, 3, 4, 2, False)),
+                ("a unit whose u is exactly 0, where the ReLU's slope is 0", silent_unit),
+            ],
         ),
         head_gradient("with units dropped", 1, [("a third is dropped", head_inputs(7, 3, 6, 2, True, 1 / 3))]),
         head_gradient(
@@ -1356,6 +1429,7 @@ CROSS_ENTROPY = Exercise(
             cross_entropy,
             [Case("logits of ten thousand", ce_case(4, 3, 1e4)), Case("logits of fifty", ce_case(4, 3, 50.0))],
         ),
+        unchanged(1, {"cross_entropy": ce_case(3, 4)}),
     ),
     mistakes=(
         Mistake(
@@ -1805,14 +1879,16 @@ def like_ours(student: Any, data: tuple[Any, ...], options: Run, seed: int, reas
         same(state, want[1], "state", **TRAINED)
 
 
-@prop("batches, rates and losses of a short run", 3, "train")
+@prop("batches, rates and losses of a short run", 2, "train")
 def short_run(student: Any, rng: Rng) -> None:
     like_ours(student, *run_case(rng, 18, p=0.0), "three full batches an epoch")
 
 
 @prop("the last short batch, dropout and decay", 1, "train")
 def last_batch(student: Any, rng: Rng) -> None:
-    like_ours(student, *run_case(rng, 15, p=0.25, weight_decay=0.5), "two full batches and one of three")
+    data, options, seed = run_case(rng, 15, p=0.25, weight_decay=0.5)
+    # One class more than there are in the data.
+    like_ours(student, (*data[:-1], 4), options, seed, "two full batches and one of three, and four classes")
 
 
 def stopping_case(rng: Rng) -> tuple[tuple[Any, ...], Run, int]:
@@ -2005,6 +2081,10 @@ def picked_entry(name: str, points: int, key: str, cases: list[Case]) -> Any:
 JUDGED = [
     Case("twelve records of four classes", judged_case(12, 4)),
     Case("equal logits", lambda rng: ([[1.0, 1.0], [0.0, 2.0], [3.0, 3.0]], [0, 0, 1], [1, 0, 1])),
+    Case(
+        "a class that is neither there nor said",
+        lambda rng: (rng.normal(size=(5, 4)) - [0, 0, 0, 50], [2, 1, 1, 0, 1], [2, 0]),
+    ),
     Case("two labels equally frequent in training", lambda rng: (rng.normal(size=(5, 3)), [2, 1, 1, 0, 1], [2, 1])),
 ]
 
