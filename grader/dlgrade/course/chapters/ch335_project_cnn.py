@@ -1488,10 +1488,13 @@ POOL_BACKWARD = Exercise(
 
 
 def black_case(rng: Rng) -> tuple[Any, ...]:
-    """An image of zeros among others, and no biases: all that meets the ReLUs there is exactly 0."""
+    """An image of zeros among others, without biases in conv 1: all that meets the first ReLU there is exactly 0.
+
+    So is what meets the second one in one of its channels; the other channels let the gradient come back to the first.
+    """
     x, params = net_case(3, 8, 8, (2, 3), 4)(rng)
     x[1] = 0.0
-    return x, {**params, "b1": np.zeros(2), "b2": np.zeros(3)}
+    return x, {**params, "b1": np.zeros(2), "b2": np.array([0.0, 1.0, 1.0])}
 
 
 def net_inputs(draw: Draw, bias: float = 1.0) -> Any:
